@@ -1,0 +1,61 @@
+# The verbs of the project. Each is one script in scripts/; see CONTRIBUTING.md.
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check lint format arch proto fuzz bench asan tsan clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: distribution packages, Python's for the tests
+	@scripts/setup test
+
+build: ## build the programs, optimised, into .build/release
+	@scripts/setup
+	@scripts/build
+
+demo: ## 200 simulated doors, a node, a vendor app and a private Redis, for 20 s
+	@scripts/setup
+	@scripts/build
+	@scripts/demo
+
+test: ## everything: lint, architecture, C, sanitizers, fuzzing, Swift, whole system
+	@scripts/setup test
+	@scripts/test
+
+check: ## what to run before every commit: lint, architecture, unit tests
+	@scripts/setup test
+	@scripts/test lint c swift
+
+lint: ## formatters and compilers' warnings, without building
+	@scripts/lint
+
+format: ## rewrite the Swift files in the project's format
+	@scripts/lint --fix
+
+arch: ## only the architecture's rules
+	@scripts/swift-tests --filter ArchitectureTests
+
+proto: ## regenerate Sources/DriverProtocol/Generated from the protos
+	@scripts/setup proto
+	@scripts/proto
+
+fuzz: ## fuzz every parser for FUZZ_SECONDS (default 60) each
+	@scripts/fuzz
+
+bench: ## the benchmarks, each beside a peer
+	@scripts/setup
+	@scripts/build
+	@scripts/bench
+
+asan: ## C and Swift tests under AddressSanitizer (C: and UndefinedBehaviorSanitizer)
+	@scripts/setup test
+	@scripts/c-tests asan
+	@scripts/swift-tests --sanitize=address
+
+tsan: ## C and Swift tests under ThreadSanitizer
+	@scripts/setup test
+	@scripts/c-tests tsan
+	@scripts/swift-tests --sanitize=thread
+
+clean: ## remove everything that was built
+	@rm -rf .build .build-address .build-thread .venv
