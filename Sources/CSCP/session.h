@@ -1,0 +1,164 @@
+/* One controller's session, as a pure machine: bytes and instants in, actions and frames out. It
+ * does no I/O, reads no clock and allocates nothing; the I/O thread around it owns the socket and
+ * asks the fence.
+ *
+ *   AWAIT_HELLO --HELLO--> AWAIT_WELCOME --welcome()--> OPEN --suspend()--> SUSPENDED
+ *                                                        ^------welcome()------'
+ *   any --close()--> CLOSED
+ *
+ * The machine never decides who owns a serial: HELLO and STALE are handed out as actions, and
+ * welcome(), suspend() and close() come back in.
+ *
+ * Begin again. WELCOME may be sent a second time (another owner epoch). Records the controller sent
+ * before it read that WELCOME are still under way, and nothing in them says so. They are at most k,
+ * and the restart is recognised by its first record, `resume_from`; until then what does not fit is
+ * dropped, not held against the controller. */
+#ifndef CSCP_SESSION_H
+#define CSCP_SESSION_H
+
+#include "include/cscp.h"
+
+/* One instant, on the clocks that matter. */
+typedef struct cscp_now {
+    uint64_t boot_us; /* CLOCK_BOOTTIME: every duration */
+    uint64_t boot_ms;
+    uint64_t utc_ms; /* CLOCK_REALTIME: what controllers are told, and not_after */
+} cscp_now;
+
+typedef enum cscp_session_state {
+    CSCP_AWAIT_HELLO,
+    CSCP_AWAIT_WELCOME,
+    CSCP_OPEN,
+    CSCP_SUSPENDED,
+    CSCP_CLOSED,
+    CSCP_SESSION_STATES,
+} cscp_session_state;
+
+/* Frames the controller is owed, in the order they are written. */
+enum {
+    CSCP_OWE_WELCOME = 1 << 0, /* fenced */
+    CSCP_OWE_PONG = 1 << 1,
+    CSCP_OWE_PING = 1 << 2,
+    CSCP_OWE_TIME = 1 << 3,
+    CSCP_OWE_ACK = 1 << 4, /* fenced */
+    CSCP_OWE_GOAWAY = 1 << 5,
+    CSCP_OWE_FENCED = CSCP_OWE_WELCOME | CSCP_OWE_ACK,
+    CSCP_OWE_PLAIN = CSCP_OWE_PONG | CSCP_OWE_PING | CSCP_OWE_TIME | CSCP_OWE_GOAWAY,
+};
+
+enum {
+    CSCP_TIME_INTERVAL_MS = 600000, /* TIME goes out at least so often */
+    CSCP_CLOCK_STEP_MS = 200,       /* a step of the host's clock that is told at once */
+    CSCP_UNKNOWN_RESULTS_MAX = 64,  /* a controller remembers as many: more cannot be honest */
+};
+
+typedef struct cscp_session {
+    /* What every event touches */
+    uint64_t serial;
+    uint64_t owner_epoch; /* told in the newest WELCOME */
+    uint64_t next;        /* seq of the next record in the stream */
+    uint64_t received;    /* highest handed up; next <= received + 1 */
+    uint64_t acked;       /* highest that was acknowledged from above */
+    uint64_t ack_sent;    /* highest the controller was told; ack_sent <= acked <= received */
+    uint64_t gap_to;      /* end of the newest gap in the window; see session_order.c */
+    uint64_t heard_at_ms; /* something was received */
+    uint64_t ack_due_ms;  /* when the acknowledgement held back must go; 0 = none is */
+    uint64_t ping_at_us;  /* when the unanswered PING was sent (its token); 0 = none */
+    cscp_decoder decoder;
+    uint32_t log_epoch;
+    uint16_t strays_left; /* records before a restart that may still be dropped */
+    uint8_t restarts;     /* WELCOMEs whose restart was not seen yet */
+    uint8_t state;        /* cscp_session_state */
+    uint8_t owe;
+    uint8_t goaway_reason;
+    uint16_t unknown_results;
+    uint32_t rtt_us;
+
+    uint64_t resume_from; /* of the newest WELCOME */
+    uint64_t gap_excess;  /* by how much the gaps in the window are longer than a record each */
+    uint64_t session_id;
+    uint64_t epoch_seen;           /* highest the controller has named */
+    uint64_t oldest_seq, last_seq; /* of HELLO */
+    uint64_t pong_token;
+    uint64_t since_ms; /* in this state */
+    uint64_t time_due_ms;
+    uint64_t utc_offset_ms; /* utc - boot as the controller was last told */
+    uint32_t goaway_spread_ms;
+    uint32_t capacity;
+} cscp_session;
+
+typedef enum cscp_action_kind {
+    CSCP_ACT_NONE,   /* dealt with */
+    CSCP_ACT_HELLO,  /* hello is in order: answer it with welcome() or close() */
+    CSCP_ACT_EVENT,  /* hand up */
+    CSCP_ACT_GAP,    /* hand up */
+    CSCP_ACT_RESET,  /* hand up */
+    CSCP_ACT_RESULT, /* of whom, the caller knows: see cscp_session_unknown_result() */
+    CSCP_ACT_BEHIND, /* the controller has seen a higher epoch (epoch_seen): suspend() */
+    CSCP_ACT_CLOSE,  /* end it for `reason` */
+} cscp_action_kind;
+
+typedef struct cscp_action {
+    uint8_t kind; /* cscp_action_kind */
+    uint8_t type; /* of the frame that led to it, 0 = none */
+    cscp_reason reason;
+    union {
+        cscp_hello hello;
+        cscp_event event;
+        cscp_log_gap gap;
+        cscp_log_reset reset;
+        cscp_result result;
+    };
+} cscp_action;
+
+void cscp_session_init(cscp_session *s, const cscp_now *now);
+
+/* Takes one frame from the start of buf[0..n). Returns 1 with *ret_action, or 0 when more bytes are
+ * needed; either way *ret_consumed bytes are used up. After CSCP_ACT_CLOSE the caller calls
+ * cscp_session_close() and reads no more. Pointers in the action go into buf. */
+int cscp_session_read(cscp_session *s, const cscp_config *config, const uint8_t *buf, size_t n,
+                      const cscp_now *now, cscp_action *ret_action, size_t *ret_consumed);
+
+/* Opens the session, or opens it again, under owner_epoch: WELCOME is owed, and every record above
+ * the last acknowledged one is expected again. AWAIT_WELCOME, OPEN or SUSPENDED; owner_epoch >=
+ * epoch_seen. */
+void cscp_session_welcome(cscp_session *s, const cscp_config *config, uint64_t owner_epoch,
+                          const cscp_now *now);
+/* Ownership is lost: records are read and dropped, and nothing but keep-alives is sent. */
+void cscp_session_suspend(cscp_session *s, const cscp_now *now);
+void cscp_session_close(cscp_session *s);
+
+/* Everything up to seq is stored. True when that was a thing to say: false when the seq was never
+ * received. What belongs to another log or session is not new and not wrong. */
+bool cscp_session_ack(cscp_session *s, const cscp_config *config, uint32_t log_epoch, uint64_t seq,
+                      const cscp_now *now);
+/* Records received and not acknowledged. */
+uint64_t cscp_session_unacked(const cscp_session *s);
+
+/* A RESULT for a command that is not awaited. True when that was one too many. */
+bool cscp_session_unknown_result(cscp_session *s);
+
+/* Owes GOAWAY without ending anything. */
+void cscp_session_goaway(cscp_session *s, cscp_reason reason, uint32_t spread_ms);
+
+/* Lets time pass. `unread` says that bytes of the controller wait to be read: then silence is ours
+ * and is not held against it, and it is kept from losing patience with us. Returns the reason to
+ * end the session, or CSCP_REASON_NONE. */
+cscp_reason cscp_session_tick(cscp_session *s, const cscp_config *config, const cscp_now *now,
+                              bool unread);
+/* When cscp_session_tick() has something to do, boot_ms; UINT64_MAX once it is closed. */
+uint64_t cscp_session_deadline(const cscp_session *s, const cscp_config *config,
+                               const cscp_now *now, bool unread);
+
+/* Writes the next frame that is owed and in `mask` to out (CSCP_WELCOME_FRAME bytes suffice), and
+ * says which in *ret_owed. Returns its size, 0 = none. Nothing changes until
+ * cscp_session_written(), which is called once its first byte was taken by the network. */
+size_t cscp_session_write(const cscp_session *s, const cscp_config *config, unsigned mask,
+                          const cscp_now *now, uint8_t *out, unsigned *ret_owed);
+void cscp_session_written(cscp_session *s, unsigned owed, const cscp_now *now);
+
+/* The frame a session ends with, if there is a fitting one. Call before cscp_session_close(). */
+size_t cscp_session_write_goodbye(const cscp_session *s, const cscp_config *config,
+                                  cscp_reason reason, uint32_t spread_ms, uint8_t *out);
+
+#endif

@@ -1,0 +1,161 @@
+/* The directory and the ranges: who has a serial, and may have it. */
+#include "check.h"
+#include "../../Sources/CSCP/directory.h"
+#include "../../Sources/CSCP/ranges.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+static void claims_publishes_and_releases_follow_each_other(void) {
+    cscp_directory *d;
+    uint64_t older;
+    int error = 0;
+    CHECK_EQ(cscp_directory_new(&d), 0);
+    CHECK_EQ(cscp_directory_reserve(d, 7, 1, 10, 100, &error), 0);
+    CHECK_EQ(error, -ENOTCONN);
+    CHECK_EQ(cscp_directory_claim(d, 7, 100, &older), 0);
+    CHECK_EQ(older, 0);
+    CHECK_EQ(cscp_directory_reserve(d, 7, 1, 10, 100, &error), 0); /* claimed is not welcomed */
+    CHECK_EQ(cscp_directory_publish(d, 7, 100), 0);
+    CHECK_EQ(cscp_directory_reserve(d, 7, 1, 10, 100, &error), 100);
+    CHECK_EQ(cscp_directory_claim(d, 7, 200, &older), 0);
+    CHECK_EQ(older, 100); /* told once */
+    CHECK_EQ(cscp_directory_publish(d, 7, 100), -ESTALE);
+    CHECK_EQ(cscp_directory_retract(d, 7, 100, 101), -ESTALE);
+    cscp_directory_release(d, 7, 100); /* too late to matter */
+    CHECK_EQ(cscp_directory_publish(d, 7, 200), 0);
+    CHECK_EQ(cscp_directory_retract(d, 7, 200, 201), 0);
+    CHECK_EQ(cscp_directory_reserve(d, 7, 1, 10, 100, &error), 0);
+    CHECK_EQ(cscp_directory_publish(d, 7, 201), 0);
+    cscp_directory_release(d, 7, 201);
+    CHECK_EQ(cscp_directory_claim(d, 7, 300, &older), 0);
+    CHECK_EQ(older, 0);
+    cscp_directory_free(d);
+}
+
+static void places_for_commands_are_limited_in_number_and_bytes(void) {
+    cscp_directory *d;
+    uint64_t older;
+    int error = 0;
+    CHECK_EQ(cscp_directory_new(&d), 0);
+    CHECK_EQ(cscp_directory_claim(d, 7, 100, &older), 0);
+    CHECK_EQ(cscp_directory_publish(d, 7, 100), 0);
+    CHECK_EQ(cscp_directory_reserve(d, 7, 60, 3, 100, &error), 100);
+    CHECK_EQ(cscp_directory_reserve(d, 7, 60, 3, 100, &error), 0);
+    CHECK_EQ(error, -ENOBUFS);
+    CHECK_EQ(cscp_directory_reserve(d, 7, 40, 3, 100, &error), 100);
+    CHECK_EQ(cscp_directory_reserve(d, 7, 0, 3, 100, &error), 100);
+    CHECK_EQ(cscp_directory_reserve(d, 7, 0, 3, 100, &error), 0);
+    cscp_directory_unreserve(d, 7, 100, 60, 0); /* sent: the bytes are free, the place is not */
+    CHECK_EQ(cscp_directory_reserve(d, 7, 0, 3, 100, &error), 0);
+    cscp_directory_unreserve(d, 7, 100, 0, 1);
+    CHECK_EQ(cscp_directory_reserve(d, 7, 60, 3, 100, &error), 100);
+    cscp_directory_unreserve(d, 7, 99, 60, 1); /* of an older session */
+    CHECK_EQ(cscp_directory_reserve(d, 7, 0, 3, 100, &error), 0);
+    cscp_directory_free(d);
+}
+
+/* Against an array, with serials that meet in the table. */
+static void it_agrees_with_a_plain_array(void) {
+    enum { N = 3000 };
+    static uint64_t claims[N + 1];
+    static bool sessions[N + 1];
+    cscp_directory *d;
+    uint64_t seed = 5;
+    CHECK_EQ(cscp_directory_new(&d), 0);
+    for (uint64_t step = 1; step < 200000; step++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        uint64_t serial = 1 + (seed >> 33) % N, older;
+        switch ((seed >> 20) % 4) {
+        case 0:
+            CHECK_EQ(cscp_directory_claim(d, serial, step, &older), 0);
+            CHECK_EQ(older, claims[serial]);
+            claims[serial] = step;
+            sessions[serial] = false;
+            break;
+        case 1:
+            CHECK_EQ(cscp_directory_publish(d, serial, claims[serial]),
+                     claims[serial] ? 0 : -ESTALE);
+            sessions[serial] = claims[serial] != 0;
+            break;
+        default:
+            cscp_directory_release(d, serial, claims[serial]);
+            claims[serial] = 0;
+            sessions[serial] = false;
+        }
+    }
+    for (uint64_t from = 0; from < N; from += 700)
+        for (size_t n = 1; n <= N; n = n * 3 + 1) {
+            static cscp_directory_item items[N + 1];
+            int found = cscp_directory_list(d, from, items, n), i = 0;
+            for (uint64_t serial = from; serial <= N && i < (int)n; serial++)
+                if (serial > 0 && sessions[serial]) {
+                    CHECK(i < found);
+                    CHECK_EQ(items[i].serial, serial);
+                    CHECK_EQ(items[i].handle, claims[serial]);
+                    i++;
+                }
+            CHECK_EQ(found, i);
+        }
+    cscp_directory_free(d);
+}
+
+static cscp_directory *shared;
+
+static void *fight(void *argument) {
+    uint64_t me = (uintptr_t)argument, wins = 0;
+    for (uint64_t i = 1; i <= 20000; i++) {
+        uint64_t serial = 1 + i % 3, handle = me << 32 | i, older;
+        CHECK_EQ(cscp_directory_claim(shared, serial, handle, &older), 0);
+        CHECK(older != handle);
+        if (cscp_directory_publish(shared, serial, handle) == 0) {
+            int error;
+            uint64_t got = cscp_directory_reserve(shared, serial, 1, 5, 5, &error);
+            if (got != 0) cscp_directory_unreserve(shared, serial, got, 1, 1);
+            wins++;
+        }
+        cscp_directory_release(shared, serial, handle);
+    }
+    return (void *)(uintptr_t)wins;
+}
+
+static void threads_may_fight_over_a_serial(void) {
+    pthread_t threads[3];
+    CHECK_EQ(cscp_directory_new(&shared), 0);
+    for (uintptr_t i = 0; i < 3; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, fight, (void *)(i + 1)), 0);
+    for (int i = 0; i < 3; i++) {
+        void *wins;
+        pthread_join(threads[i], &wins);
+        CHECK((uintptr_t)wins > 0);
+    }
+    cscp_directory_free(shared);
+}
+
+static void ranges_are_found_by_serial(void) {
+    cscp_range items[] = {{10, 19, 1}, {20, 20, 2}, {30, UINT64_MAX - 1, 3}};
+    cscp_ranges *ranges;
+    CHECK_EQ(cscp_ranges_new(items, 3, 1, &ranges), 0);
+    CHECK(!cscp_ranges_find(ranges, 9));
+    CHECK_EQ(cscp_ranges_find(ranges, 10)->epoch, 1);
+    CHECK_EQ(cscp_ranges_find(ranges, 19)->epoch, 1);
+    CHECK_EQ(cscp_ranges_find(ranges, 20)->epoch, 2);
+    CHECK(!cscp_ranges_find(ranges, 21));
+    CHECK_EQ(cscp_ranges_find(ranges, UINT64_MAX - 1)->epoch, 3);
+    CHECK(!cscp_ranges_find(NULL, 1));
+    cscp_ranges_ref(ranges);
+    cscp_ranges_unref(ranges);
+    cscp_ranges_unref(ranges);
+    CHECK_EQ(cscp_ranges_new(NULL, 0, 1, &ranges), 0);
+    CHECK(!cscp_ranges_find(ranges, 1));
+    cscp_ranges_unref(ranges);
+}
+
+int main(void) {
+    RUN(claims_publishes_and_releases_follow_each_other);
+    RUN(places_for_commands_are_limited_in_number_and_bytes);
+    RUN(it_agrees_with_a_plain_array);
+    RUN(threads_may_fight_over_a_serial);
+    RUN(ranges_are_found_by_serial);
+    return 0;
+}
