@@ -1,0 +1,61 @@
+/// What is said on a new connection, all at once, and how the replies are judged: AUTH, SELECT and
+/// a PING (which a server that wants a password, is still loading or is full does not answer with
+/// PONG) must succeed; a name and scripts that the server will not have are no reason to do without
+/// it.
+///
+/// Pure.
+struct Greeting {
+  private enum Step {
+    case required
+    case optional
+    case script(RedisScript)
+  }
+
+  enum Verdict: Equatable {
+    case more
+    case done
+    case refused(RedisFailure)
+  }
+
+  private var steps: [Step] = []
+  private var next = 0
+  private(set) var wire: [UInt8] = []
+
+  init(url: RedisURL, clientName: String, scripts: [RedisScript]) {
+    if let password = url.password {
+      let arguments = (url.user.map { [$0] } ?? []) + [password]
+      say(.required, RedisCommand("AUTH", arguments.map { .string($0) }))
+    }
+    if url.database != 0 {
+      say(.required, RedisCommand("SELECT", .integer(Int64(url.database))))
+    }
+    if !clientName.isEmpty {
+      say(.optional, RedisCommand("CLIENT", "SETNAME", .string(clientName)))
+    }
+    say(.required, pingCommand)
+    for script in scripts {
+      say(.script(script), RedisCommand("SCRIPT", "LOAD", .string(script.source)))
+    }
+  }
+
+  private mutating func say(_ step: Step, _ command: RedisCommand) {
+    steps.append(step)
+    wire += command.wire
+  }
+
+  mutating func judge(_ value: RedisValue) -> Verdict {
+    if next == steps.count {
+      return .refused(.protocolViolation("more replies than commands: \(value.summary)"))
+    }
+    switch (steps[next], value) {
+    case (.required, .status): break
+    case (.required, .error(let error)): return .refused(.refused(error))
+    case (.required, _):
+      return .refused(.protocolViolation("\(value.summary) where OK or PONG was due"))
+    case (.script(let script), .bytes(let sha)): script.learn(sha)
+    case (.script, _), (.optional, _): break
+    }
+    next += 1
+    return next == steps.count ? .done : .more
+  }
+}

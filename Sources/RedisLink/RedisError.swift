@@ -1,0 +1,88 @@
+/// Why a command brought no value, told apart by what may have happened at the server: this is what
+/// decides whether it may be repeated.
+public enum RedisError: Error, Sendable, Hashable {
+  /// The server answered with an error.
+  case server(RedisServerError)
+  /// The command never reached the server whole: it was not carried out, and repeating it is safe.
+  case notSent(RedisFailure)
+  /// It was sent and its reply did not come: carried out or not, nobody here knows.
+  case unknown(RedisFailure)
+
+  /// Whether the command was certainly not carried out for want of being sent.
+  public var isSafeToRepeat: Bool {
+    if case .notSent = self { true } else { false }
+  }
+}
+
+/// An error reply: `WRONGTYPE Operation against…`.
+public struct RedisServerError: Error, Sendable, Hashable {
+  /// The whole line.
+  public let message: String
+
+  public init(message: String) {
+    self.message = message
+  }
+
+  /// Its first word, as a rule in capitals: `ERR`, `NOSCRIPT`, `MOVED`.
+  public var code: String {
+    String(message.prefix { $0 != " " })
+  }
+}
+
+/// Why a connection is not there, or why a command was given up.
+public enum RedisFailure: Error, Sendable, Hashable {
+  /// No attempt has ended yet.
+  case notYetConnected
+  /// The name of the host could not be resolved; errno.
+  case unresolvable(host: String, errno: Int32)
+  /// No connection could be made, or an operation on it failed; errno.
+  case system(doing: String, errno: Int32)
+  /// The server does not take us: wrong password, no such database, loading, too many clients.
+  case refused(RedisServerError)
+  /// The server closed the connection.
+  case closedByPeer
+  /// It did not answer in time: a connection attempt, a PING (a half-open link), or this command.
+  case timeout
+  /// The connection was given up because an earlier command on it had timed out.
+  case abandoned
+  /// What came is not the Redis protocol, or no answer to anything that was asked.
+  case protocolViolation(String)
+  /// A reply exceeds the limits that were set.
+  case replyTooLarge
+  /// Too many commands or bytes, or channels, are outstanding already.
+  case full
+  /// The caller's task was cancelled before the command was taken.
+  case cancelled
+  /// The link was closed by its owner.
+  case closed
+}
+
+extension RedisFailure: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .notYetConnected: "not yet connected"
+    case .unresolvable(let host, let errno):
+      "cannot resolve \(host): \(systemErrorText(errno))"
+    case .system(let doing, let errno): "\(doing): \(systemErrorText(errno))"
+    case .refused(let error): "the server refused us: \(error.message)"
+    case .closedByPeer: "the server closed the connection"
+    case .timeout: "no answer in time"
+    case .abandoned: "given up with the connection, on which an earlier command had timed out"
+    case .protocolViolation(let what): "this is not how Redis speaks: \(what)"
+    case .replyTooLarge: "a reply exceeds the limit"
+    case .full: "too much is outstanding already"
+    case .cancelled: "cancelled"
+    case .closed: "the link is closed"
+    }
+  }
+}
+
+extension RedisError: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .server(let error): "Redis: \(error.message)"
+    case .notSent(let failure): "Redis: not sent: \(failure)"
+    case .unknown(let failure): "Redis: sent, outcome unknown: \(failure)"
+    }
+  }
+}

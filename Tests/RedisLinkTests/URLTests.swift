@@ -1,0 +1,56 @@
+import RedisLink
+import Testing
+
+@Suite struct URLs {
+  @Test("every part of a URL is read, and those left out have their defaults")
+  func parts() throws {
+    #expect(try RedisURL(parsing: "redis://h") == RedisURL(host: "h"))
+    #expect(try RedisURL(parsing: "REDIS://h:7000/") == RedisURL(host: "h", port: 7000))
+    #expect(try RedisURL(parsing: "redis://h/15") == RedisURL(host: "h", database: 15))
+    #expect(
+      try RedisURL(parsing: "redis://:p@h") == RedisURL(host: "h", password: "p"))
+    #expect(
+      try RedisURL(parsing: "redis://ann:p%40%3Aw@h:1/2")
+        == RedisURL(host: "h", port: 1, user: "ann", password: "p@:w", database: 2))
+    #expect(
+      try RedisURL(parsing: "redis://[::1]:7/3") == RedisURL(host: "::1", port: 7, database: 3))
+    #expect(try RedisURL(parsing: "redis://[::1]") == RedisURL(host: "::1"))
+    #expect(
+      try RedisURL(parsing: "redis://u:a@b@h") == RedisURL(host: "h", user: "u", password: "a@b"))
+  }
+
+  @Test(
+    "a URL that cannot be used is refused with a word that says why",
+    arguments: [
+      ("localhost:6379", "scheme"), ("", "scheme"), ("http://h", "http"),
+      ("rediss://h", "TLS"), ("redis+sentinel://a,b/m", "Sentinel"), ("redis://", "host"),
+      ("redis://:6379", "host"), ("redis://h:0", "port"), ("redis://h:70000", "port"),
+      ("redis://h:", "port"), ("redis://h:+1", "port"), ("redis://h/x", "database"),
+      ("redis://h/-1", "database"), ("redis://h/1/2", "database"), ("redis://::1", "brackets"),
+      ("redis://[::1", "]"), ("redis://[::1]x", "]"), ("redis://u@h", "password"),
+      ("redis://u:@h", "password"), ("redis://:%zz@h", "%25"), ("redis://:%4@h", "%25"),
+      ("redis://h?db=1", "options"), ("redis://a b", "host"),
+    ])
+  func refused(text: String, word: String) {
+    do {
+      let url = try RedisURL(parsing: text)
+      Issue.record("taken as \(url)")
+    } catch {
+      #expect(error.message.contains(word), "\(error)")
+    }
+  }
+
+  @Test("neither a URL's description nor its error shows the password")
+  func redacted() throws {
+    let url = try RedisURL(parsing: "redis://ann:secret@h/1")
+    #expect("\(url)" == "redis://ann:***@h:6379/1")
+    for text in ["redis://ann:secret@h:x", "redis://ann:secret@h/x", "redis://ann:secret@"] {
+      do {
+        _ = try RedisURL(parsing: text)
+        Issue.record("taken: \(text)")
+      } catch {
+        #expect(!"\(error)".contains("secret"))
+      }
+    }
+  }
+}
