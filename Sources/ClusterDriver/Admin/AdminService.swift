@@ -1,0 +1,91 @@
+internal import DriverProtocol
+internal import GRPCCore
+internal import SwiftProtobuf
+
+/// `DriverAdmin` (driver_admin.proto), answered from a ``NodeView``.
+struct AdminService: Clusterdriver_V1_DriverAdmin.SimpleServiceProtocol {
+  /// Controllers asked for at a time.
+  static let pageSize = 512
+
+  let node: any NodeView
+
+  func getNode(
+    request: Clusterdriver_V1_GetNodeRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_NodeStatus {
+    self.node.status()
+  }
+
+  func listControllers(
+    request: Clusterdriver_V1_ListNodeControllersRequest,
+    response: RPCWriter<Clusterdriver_V1_NodeController>, context: ServerContext
+  ) async throws {
+    if request.serial != 0 {
+      let found = try await self.page(from: request.serial, limit: 1)
+      try await response.write(
+        contentsOf: found.filter {
+          $0.status.serial == request.serial && $0.backlog >= request.backlogMin
+        })
+      return
+    }
+    var from: UInt64 = 1
+    while true {
+      let page = try await self.page(from: from, limit: AdminService.pageSize)
+      try await response.write(contentsOf: page.filter { $0.backlog >= request.backlogMin })
+      guard page.count >= AdminService.pageSize, let last = page.last?.status.serial,
+        last >= from, last < .max
+      else { return }
+      from = last + 1
+    }
+  }
+
+  func sendCommand(
+    request: Clusterdriver_V1_Command, context: ServerContext
+  ) async throws -> Clusterdriver_V1_CommandResult {
+    let awaited = AwaitedResult()
+    // The command goes on to its end even when nobody waits any more.
+    Task { awaited.end(with: await self.node.send(request)) }
+    return try await withRPCCancellationHandler {
+      try await awaited.value()
+    } onCancelRPC: {
+      awaited.giveUp()
+    }
+  }
+
+  func tail(
+    request: Clusterdriver_V1_NodeTailRequest, response: RPCWriter<Clusterdriver_V1_NodeTailItem>,
+    context: ServerContext
+  ) async throws {
+    let hub = self.node.tail
+    guard let reader = hub.open(serial: request.serial) else {
+      throw RPCError(
+        code: .resourceExhausted,
+        message: "\(TailHub.readersMax) readers are tailing already; end one of them")
+    }
+    defer { hub.close(reader) }
+    try await withRPCCancellationHandler {
+      while let batch = await reader.next() {
+        var items: [Clusterdriver_V1_NodeTailItem] = []
+        items.reserveCapacity(batch.events.count + 1)
+        if batch.missed > 0 { items.append(.with { $0.missed = batch.missed }) }
+        for event in batch.events { items.append(.with { $0.event = event }) }
+        try await response.write(contentsOf: items)
+      }
+    } onCancelRPC: {
+      hub.close(reader)
+    }
+  }
+
+  private func page(
+    from serial: UInt64, limit: Int
+  ) async throws -> [Clusterdriver_V1_NodeController] {
+    let answer = await onThreadOfItsOwn("admin-list") {
+      Result { () throws(NodeViewError) in try self.node.sessions(from: serial, limit: limit) }
+    }
+    switch answer {
+    case .success(let page): return page
+    case .failure(.timedOut(let why)): throw RPCError(code: .unavailable, message: why)
+    case nil:
+      throw RPCError(code: .resourceExhausted, message: "the node cannot start another thread")
+    }
+  }
+}

@@ -1,0 +1,31 @@
+internal import DriverProtocol
+
+/// What the admin service may see of the node and ask of it. The node implements it; tests bring
+/// their own.
+///
+/// Every function may be called from any thread, several at once, and is for an operator: nothing
+/// here is called per event.
+protocol NodeView: Sendable {
+  /// The node's state and counters at this moment. Returns at once.
+  func status() -> Clusterdriver_V1_NodeStatus
+
+  /// Up to `limit` (1 …) connected controllers with a serial of at least `serial`, by serial.
+  /// Fewer than `limit` means that there are no more. May block for up to a second: it is called on
+  /// a thread of its own.
+  func sessions(
+    from serial: UInt64, limit: Int
+  ) throws(NodeViewError) -> [Clusterdriver_V1_NodeController]
+
+  /// Takes a command as from any other door and returns its one result. What is wrong with the
+  /// command (a bad id, a missing deadline) is a result too: refused, `bad_command`.
+  func send(_ command: Clusterdriver_V1_Command) async -> Clusterdriver_V1_CommandResult
+
+  /// Where the node offers the events it takes.
+  var tail: TailHub { get }
+}
+
+/// Why the node could not answer.
+enum NodeViewError: Error, Equatable {
+  /// A thread did not answer in time; the node is hung or far too busy. With what to do, for people.
+  case timedOut(String)
+}

@@ -1,0 +1,13 @@
+/// What a result says in words. One place, so that the same thing is always said the same way.
+enum CommandDetail {
+  static let expired = "the deadline (not_after) passed before the controller could carry it out"
+  static let notConnected = "the controller is not connected to this node"
+  static let noAnswer =
+    "it was sent, and no answer came: it may have been carried out, and will not be sent again"
+  static let stopping = "the node is stopping; give the command to another, or again in a moment"
+  static let vendorBehind =
+    "too much waits for the vendor app, whose acknowledgement is missing; try again later"
+  static let tooManyOnNode = "the node has too many commands without a result; try again later"
+  static let tooManyForController =
+    "the controller has too many commands without a result; try again later"
+}

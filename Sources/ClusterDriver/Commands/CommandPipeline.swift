@@ -1,0 +1,280 @@
+import CSystem
+import DriverProtocol
+import Logging
+import SwiftProtobuf
+import Synchronization
+
+/// All doors' one way to the controllers: `CommandMachine` under a lock, the controller layer below
+/// it, and for the results the outbox and whoever waits.
+///
+/// Any thread may call it. Commands are given to the controller layer inside the lock (it never
+/// blocks), so that the order in which the machine says `post` is the order in which it happens.
+final class CommandPipeline: Sendable {
+  private struct Waiter {
+    var number: UInt64
+    var continuation: CheckedContinuation<FinishedCommand, any Error>
+  }
+
+  private struct State {
+    var machine: CommandMachine
+    var waiters: [CommandID: [Waiter]] = [:]
+    var waiterNumber: UInt64 = 0
+    var ration = RateLimit<CommandDoor>(burst: 5, every: .seconds(2))
+    /// When the event thread means to call `tick`.
+    var tickAt: ContinuousClock.Instant?
+  }
+
+  /// Commands by door and result.
+  let metrics = CommandMetrics()
+  private let state: Mutex<State>
+  private let layer: any CommandLayer
+  private let outbox: Outbox
+  private let log: Logger
+
+  init(
+    layer: any CommandLayer, outbox: Outbox, log: Logger,
+    settings: CommandMachine.Settings = CommandMachine.Settings()
+  ) {
+    self.layer = layer
+    self.outbox = outbox
+    self.log = log
+    self.state = Mutex(State(machine: CommandMachine(settings: settings)))
+  }
+
+  // MARK: Doors
+
+  /// From a controller's Redis channel: `payload` as published.
+  func take(payload: [UInt8], channel: UInt64) {
+    self.take(CommandPayload.decode(payload, channel: channel), by: .redis)
+  }
+
+  /// From the vendor app's stream.
+  func take(_ command: Clusterdriver_V1_Command) {
+    self.take(CommandEncoding.encode(command), by: .attach)
+  }
+
+  /// Something came that is no command: `why`, for the log.
+  func complain(_ why: String, serial: UInt64, door: CommandDoor) {
+    let verdict = self.state.withLock { $0.ration.take(door, at: csys_clock_boottime()) }
+    guard case .say(let suppressed) = verdict else { return }
+    self.log.warning(
+      "dropped a command: \(why)",
+      metadata: [
+        "serial": "\(serial)", "door": "\(door.rawValue)", "suppressed": "\(suppressed)",
+      ])
+  }
+
+  /// From an operator: waits for the result. Cancelling the task stops the waiting, not the command.
+  ///
+  /// - Throws: `CancellationError`, or `CommandEncoding.Refusal` when there is no id to have a result.
+  func send(_ command: Clusterdriver_V1_Command) async throws -> FinishedCommand {
+    let encoded = CommandEncoding.encode(command)
+    let id: CommandID
+    let event: CommandMachine.Event
+    switch encoded {
+    case .success(let command):
+      id = command.id
+      event = .taken(command, .admin)
+    case .failure(let refusal):
+      guard let known = refusal.id else { throw refusal }
+      id = known
+      event = .unacceptable(known, serial: refusal.serial, .admin, detail: refusal.detail)
+    }
+    if self.outbox.isOverfull {
+      return FinishedCommand(
+        id: id, serial: command.serial, door: .admin, status: .refused,
+        reason: DriverReason.tooManyPending,
+        detail: CommandDetail.vendorBehind, atMs: Moment.utcMsNow(), elapsedUs: 0)
+    }
+    let number = self.state.withLock { state in
+      state.waiterNumber += 1
+      return state.waiterNumber
+    }
+    return try await withTaskCancellationHandler {
+      try await withCheckedThrowingContinuation { continuation in
+        let isCancelled = self.state.withLock { state in
+          if Task.isCancelled { return true }
+          state.waiters[id, default: []].append(
+            Waiter(number: number, continuation: continuation))
+          return false
+        }
+        if isCancelled {
+          continuation.resume(throwing: CancellationError())
+        } else {
+          self.apply([event])
+        }
+      }
+    } onCancel: {
+      self.cancelWaiter(id, number: number)
+    }
+  }
+
+  private func take(
+    _ command: Result<ControllerCommand, CommandEncoding.Refusal>, by door: CommandDoor
+  ) {
+    if self.outbox.isOverfull {
+      // Its result could not be kept. To whoever sent it this is a command that was lost on the
+      // way: the same id may be sent again.
+      self.complain(CommandDetail.vendorBehind, serial: 0, door: door)
+      return
+    }
+    switch command {
+    case .success(let command):
+      self.apply([.taken(command, door)])
+    case .failure(let refusal):
+      guard let id = refusal.id else {
+        self.complain(refusal.detail, serial: refusal.serial, door: door)
+        return
+      }
+      self.apply([.unacceptable(id, serial: refusal.serial, door, detail: refusal.detail)])
+    }
+  }
+
+  private func cancelWaiter(_ id: CommandID, number: UInt64) {
+    let waiter = self.state.withLock { state -> Waiter? in
+      guard let place = state.waiters[id]?.firstIndex(where: { $0.number == number }) else {
+        return nil
+      }
+      let waiter = state.waiters[id]!.remove(at: place)
+      if state.waiters[id]!.isEmpty { state.waiters[id] = nil }
+      return waiter
+    }
+    waiter?.continuation.resume(throwing: CancellationError())
+  }
+
+  // MARK: Events
+
+  /// What the controller layer says about commands and sessions, in its order.
+  func apply(_ events: [CommandMachine.Event]) {
+    guard !events.isEmpty else { return }
+    let now = Moment.now()
+    var finished: [FinishedCommand] = []
+    var resumptions: [(Waiter, FinishedCommand)] = []
+    let wakes = self.state.withLock { state -> Bool in
+      for event in events {
+        switch event {
+        case .taken(_, let door), .unacceptable(_, _, let door, _): self.metrics.took(by: door)
+        default: break
+        }
+        self.carryOut(
+          state.machine.step(event, at: now), in: &state, at: now, finished: &finished,
+          resumptions: &resumptions)
+      }
+      guard let next = state.machine.wakeAt else { return false }
+      if let planned = state.tickAt, planned <= next { return false }
+      state.tickAt = next
+      return true
+    }
+    self.deliver(finished)
+    for (waiter, result) in resumptions { waiter.continuation.resume(returning: result) }
+    if wakes { self.layer.wake() }
+  }
+
+  private func carryOut(
+    _ directives: [CommandMachine.Directive], in state: inout State, at now: Moment,
+    finished: inout [FinishedCommand], resumptions: inout [(Waiter, FinishedCommand)]
+  ) {
+    for directive in directives {
+      switch directive {
+      case .post(let command):
+        let body =
+          command.carriesNodeTime ? CommandEncoding.clockBody(utcMs: now.utcMs) : command.body
+        if let failure = self.layer.post(command, body: body) {
+          self.carryOut(
+            state.machine.step(.notPosted(command.id, failure), at: now), in: &state, at: now,
+            finished: &finished, resumptions: &resumptions)
+        }
+      case .finish(let result):
+        self.metrics.ended(result.status.end, by: result.door, us: result.elapsedUs)
+        self.finish(result, in: &state, &finished, &resumptions)
+      case .deliverAgain(let result):
+        self.finish(result, in: &state, &finished, &resumptions)
+      }
+    }
+  }
+
+  private func finish(
+    _ result: FinishedCommand, in state: inout State, _ finished: inout [FinishedCommand],
+    _ resumptions: inout [(Waiter, FinishedCommand)]
+  ) {
+    finished.append(result)
+    for waiter in state.waiters.removeValue(forKey: result.id) ?? [] {
+      resumptions.append((waiter, result))
+    }
+  }
+
+  private func deliver(_ finished: [FinishedCommand]) {
+    guard !finished.isEmpty else { return }
+    self.outbox.append(results: finished.count) { number in
+      var message = Clusterdriver_V1_DriverMessage()
+      message.number = number
+      message.results.results = finished.map { Clusterdriver_V1_CommandResult($0) }
+      return message.wireBytes()
+    }
+  }
+
+  // MARK: Time
+
+  /// Looks at the deadlines and returns when to look again. Of the event thread.
+  func tick() -> ContinuousClock.Instant? {
+    let isDue = self.state.withLock { state in
+      guard let at = state.machine.wakeAt else {
+        state.tickAt = nil
+        return false
+      }
+      state.tickAt = at
+      return at <= .now
+    }
+    guard isDue else { return self.state.withLock { $0.tickAt } }
+    self.state.withLock { $0.tickAt = nil }
+    self.apply([.tick])
+    return self.state.withLock { $0.tickAt }
+  }
+
+  /// Takes nothing more. Returns at once; `isIdle` says when all results are there.
+  func stop() {
+    self.apply([.stop])
+  }
+
+  var isIdle: Bool { self.state.withLock { $0.machine.isIdle } }
+
+  /// Commands without a result, now.
+  var pending: Int { self.state.withLock { $0.machine.pendingCount } }
+
+  /// Commands that have their result, since the start.
+  var finished: UInt64 { self.state.withLock { $0.machine.finished } }
+  var taken: UInt64 { self.state.withLock { $0.machine.taken } }
+}
+
+/// Where commands go; the controller layer, or a test's own.
+protocol CommandLayer: Sendable {
+  /// Nil: it was taken, and exactly one word of what became of it follows.
+  func post(_ command: ControllerCommand, body: [UInt8]) -> CommandMachine.PostFailure?
+  /// The event thread is to look at its deadlines anew.
+  func wake()
+}
+
+extension ControllerLayer: CommandLayer {}
+
+extension CommandStatus {
+  fileprivate var end: CommandMetrics.End {
+    switch self {
+    case .done: return .done
+    case .refused: return .refused
+    case .expired: return .expired
+    case .offline: return .offline
+    case .superseded: return .superseded
+    }
+  }
+}
+
+extension Message {
+  /// The message in the wire format. Ours have no required fields, so this cannot fail.
+  func wireBytes() -> [UInt8] {
+    do {
+      return try self.serializedBytes()
+    } catch {
+      preconditionFailure("a message without required fields could not be encoded: \(error)")
+    }
+  }
+}

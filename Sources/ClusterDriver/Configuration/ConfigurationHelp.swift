@@ -1,0 +1,61 @@
+/// The text of `cluster-driver --help`, made of the list of settings.
+enum ConfigurationHelp {
+  static let text: String = {
+    var lines = [
+      "cluster-driver: a node that serves door controllers.",
+      "",
+      "Usage: cluster-driver --redis URL --vendor URL [--port PORT] [settings]",
+      "",
+      "Each setting can be given as a flag, as a variable in the environment, or as a line in a .env",
+      "file in the working directory; a flag goes before the environment, and that before the file.",
+      "The variable of --io-threads is CLUSTER_DRIVER_IO_THREADS, and so on. Times are written",
+      "500ms, 15s, 2m, 1h; sizes 512KiB, 8MiB.",
+    ]
+    for section in ConfigurationOption.Section.allCases {
+      lines += ["", section.rawValue + ":"]
+      for option in ConfigurationOption.all where option.section == section {
+        lines += entry(option)
+      }
+    }
+    lines += ["", "Other:"]
+    lines += entry("--env-file PATH", "Read this file in place of .env.")
+    lines += entry("--version", "Print the version and exit.")
+    lines += entry("--help", "Print this and exit.")
+    lines += [
+      "",
+      "Examples:",
+      "  cluster-driver --redis memory: --vendor grpc://127.0.0.1:7001",
+      "  CLUSTER_DRIVER_PORT=5002 cluster-driver --env-file /etc/cluster-driver.env --check",
+      "",
+    ]
+    return lines.joined(separator: "\n")
+  }()
+
+  private static func entry(_ option: ConfigurationOption) -> [String] {
+    var words = option.summary + "."
+    if option.form != .toggle { words += " Takes \(option.allowed)." }
+    if option.form != .toggle, let standard = option.standard { words += " Default: \(standard)." }
+    if case .value(let placeholder) = option.form {
+      return entry("\(option.flag) \(placeholder)", words)
+    }
+    return entry(option.flag, words)
+  }
+
+  private static func entry(_ flag: String, _ words: String) -> [String] {
+    let column = 26
+    var lines: [String] = []
+    var line = "  " + flag
+    line += String(repeating: " ", count: max(2, column - line.count))
+    var hasWords = false
+    for word in words.split(separator: " ") {
+      if hasWords, line.count + 1 + word.count > 96 {
+        lines.append(line)
+        line = String(repeating: " ", count: column)
+        hasWords = false
+      }
+      line += (hasWords ? " " : "") + word
+      hasWords = true
+    }
+    return lines + [line]
+  }
+}

@@ -1,0 +1,120 @@
+import CSCP
+import CSystem
+import Logging
+import RedisLink
+import Synchronization
+
+/// What is done once a second, on a thread that nothing waits for: the process title, the service
+/// manager's STATUS and WATCHDOG, the rate of events, and the look at whether everything still moves.
+final class Chores: @unchecked Sendable {
+  // Unchecked: `thread` is of whoever starts and stops it; the rest lives on the thread's stack.
+
+  /// STATUS= no more often than this: a service manager has many to read.
+  private static let statusEvery: Duration = .seconds(5)
+  /// Controllers named in the title; of more, so many and their count.
+  static let serialsInTitle = 8
+
+  private let node: Node
+  private let log: Logger
+  private let stopping = Atomic<Bool>(false)
+  private let bell = Bell()
+  private var thread: csys_thread?
+
+  init(_ node: Node, log: Logger) {
+    self.node = node
+    self.log = log
+  }
+
+  func start() {
+    var thread = csys_thread()
+    let result = csys_thread_start(
+      "chores",
+      { context in
+        Unmanaged<Chores>.fromOpaque(context!).takeRetainedValue().run()
+      }, Unmanaged.passRetained(self).toOpaque(), &thread)
+    precondition(result == 0, "the chores thread did not start: \(errorText(-result))")
+    self.thread = thread
+  }
+
+  func stop() {
+    guard let thread = self.thread else { return }
+    self.stopping.store(true, ordering: .releasing)
+    self.bell.ring()
+    csys_thread_join(thread)
+    self.thread = nil
+  }
+
+  private func run() {
+    var pulse = Pulse()
+    var events = (count: self.node.layer.counters().events, at: ContinuousClock.now)
+    var status = (text: "", at: ContinuousClock.now.advanced(by: .zero - Chores.statusEvery))
+    let watchdogNs = csys_notify_watchdog()
+    // A ping that comes late is one that never came: twice as often as must be.
+    let everyMs = watchdogNs > 0 ? min(1000, max(10, watchdogNs / 2_000_000)) : 1000
+    while !self.stopping.load(ordering: .acquiring) {
+      let now = ContinuousClock.now
+      let counters = self.node.layer.counters()
+      let seconds = Double((now - events.at).microseconds) / 1e6
+      if seconds > 0.1 {
+        self.node.eventsPerSecond = Double(counters.events - events.count) / seconds
+        events = (count: counters.events, at: now)
+      }
+      let sessions = self.node.layer.sessions(
+        from: 1, limit: Chores.serialsInTitle + 1, timeoutMs: 1000)
+      let isAlive = self.look(&pulse, layerAnswers: sessions != nil, at: now)
+      if watchdogNs > 0 && isAlive { csys_notify_send("WATCHDOG=1", nil, 0) }
+      csys_title_set(
+        Chores.title(
+          port: self.node.layer.port, sequences: self.node.commands.finished,
+          controllers: counters.sessions, serials: (sessions ?? []).map(\.serial)))
+      let text = self.status(counters)
+      if text != status.text && now - status.at >= Chores.statusEvery {
+        csys_notify_send("STATUS=\(text)", nil, 0)
+        status = (text: text, at: now)
+      }
+      self.bell.wait(milliseconds: Int32(everyMs))
+    }
+  }
+
+  /// Looks whether everything moves, and says when that changes.
+  private func look(
+    _ pulse: inout Pulse, layerAnswers: Bool, at now: ContinuousClock.Instant
+  ) -> Bool {
+    var counts = [(name: "the event thread", count: self.node.taker.progress)]
+    if let redis = self.node.redis {
+      counts.append((name: "the Redis thread", count: redis.progress))
+    }
+    var stuck = pulse.look(counts, at: now)
+    if !layerAnswers { stuck.append("a controllers' thread") }
+    let health = stuck.isEmpty ? Health.alive : .stuck("stuck: \(stuck.joined(separator: ", "))")
+    if health != self.node.lastHealth {
+      switch health {
+      case .alive: self.log.notice("everything moves again")
+      case .stuck(let what): self.log.critical("\(what)")
+      }
+      self.node.lastHealth = health
+    }
+    return stuck.isEmpty
+  }
+
+  private func status(_ counters: cscp_counters) -> String {
+    """
+    \(self.node.state.rawValue): \(counters.sessions) controllers, \
+    \(Int(self.node.eventsPerSecond)) events/s, \(counters.unacked) unacknowledged; \
+    vendor app \(self.node.link.up != nil ? "up" : "down"), \
+    Redis \(self.node.redis.map { $0.link.isUp ? "up" : "down" } ?? "not configured")
+    """
+  }
+
+  /// As the system this one replaces shows itself in a list of processes.
+  static func title(
+    port: UInt16, sequences: UInt64, controllers: UInt64, serials: [UInt64]
+  ) -> String {
+    let shown = serials.prefix(Chores.serialsInTitle).map { "\($0)" }.joined(separator: ", ")
+    let isCut = serials.count > Chores.serialsInTitle
+    return """
+      cluster-driver v\(NodeVersion.current) port: \(port) sequences: \(sequences) \
+      controllers: \(isCut ? "\(controllers): \(shown), …" : shown)
+      """
+  }
+}

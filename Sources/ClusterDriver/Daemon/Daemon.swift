@@ -1,0 +1,171 @@
+import CSCP
+import CSystem
+import Glibc
+import Logging
+
+/// A node's life: the order in which its parts begin and end.
+///
+/// Begins: log, the controllers' port, metrics and admin service, the link to the vendor app, and only
+/// then controllers are welcomed. Neither the vendor app nor Redis has to be there. Ends, on SIGTERM
+/// or SIGINT: no new controllers, those that are here are told to go, what is under way is carried to
+/// its end within a limit, and then everything is closed. A second signal ends the process at once.
+final class Daemon {
+  /// Controllers that are told to go come back after a random part of this.
+  static let goAwaySpread: Duration = .seconds(2)
+  /// For what is under way: events to be acknowledged, commands to be answered.
+  static let stopLimit: Duration = .seconds(5)
+  /// For the vendor app to close its side of the stream.
+  static let detachLimit: Duration = .seconds(1)
+
+  private let node: Node
+  private let config: NodeConfiguration
+  private let log: Logger
+  private var metrics: MetricsServer?
+  private var admin: (server: AdminServer, serving: Awaited<AdminServer.Failure?>)?
+  private var link: Awaited<Void>?
+  private var chores: Chores?
+  private var readyFile: ReadyFile?
+
+  /// Binds the controllers' port. Nothing is served yet.
+  init(_ config: NodeConfiguration, log: NodeLog) throws {
+    self.config = config
+    self.node = try Node(config, log: log)
+    self.log = log.logger("node")
+    self.logs = log
+  }
+
+  private let logs: NodeLog
+
+  /// Serves until a signal comes. What is thrown is why it could not begin; it has cleaned up then.
+  func run(_ signals: borrowing Signals) throws {
+    do {
+      try self.start()
+    } catch {
+      self.close()
+      throw error
+    }
+    _ = signals.wait(nil)
+    self.stop(signals)
+    self.close()
+  }
+
+  // MARK: Start
+
+  private func start() throws {
+    let port = self.node.layer.port
+    if let address = self.config.metrics.address(controllerPort: port) {
+      self.metrics = try MetricsServer(address: address, source: self.node)
+    }
+    let adminAddress = try self.startAdmin(port: port)
+    let node = self.node
+    self.link = Awaited { await node.link.run() }
+    self.node.ownership.begin()
+    self.node.taker.start()
+    self.node.state = .serving
+    let chores = Chores(self.node, log: self.log)
+    chores.start()
+    self.chores = chores
+    let metricsAddress = self.metrics?.address.description
+    if let path = self.config.readyFile {
+      let file = ReadyFile(path: path)
+      try file.write(
+        ReadyFile.contents(
+          port: port, admin: adminAddress.description, metrics: metricsAddress, pid: getpid()))
+      self.readyFile = file
+    }
+    csys_notify_send("READY=1", nil, 0)
+    self.log.notice(
+      "serving controllers",
+      metadata: [
+        "port": "\(port)", "node": "\(self.node.identity.nodeID)",
+        "admin": "\(adminAddress)", "metrics": "\(metricsAddress ?? "off")",
+        "vendor": "\(self.config.vendor)", "redis": "\(self.config.redis)",
+        "version": "\(NodeVersion.current)",
+      ])
+  }
+
+  private func startAdmin(port: UInt16) throws -> AdminAddress {
+    let wanted: AdminAddress
+    if let address = self.config.admin {
+      wanted = address
+    } else {
+      wanted = .unix(
+        try AdminSocket.usualPath(port: port, environment: ProcessEnvironment.variables))
+    }
+    let server = try AdminServer(address: wanted, node: self.node, log: self.logs.logger("admin"))
+    let serving = Awaited<AdminServer.Failure?> {
+      do throws(AdminServer.Failure) {
+        try await server.serve()
+        return nil
+      } catch {
+        return error
+      }
+    }
+    self.admin = (server: server, serving: serving)
+    let bound = Awaited<Result<AdminAddress, AdminServer.Failure>> {
+      do throws(AdminServer.Failure) {
+        return .success(try await server.address)
+      } catch {
+        return .failure(error)
+      }
+    }
+    guard let result = bound.wait(.seconds(10)) else {
+      throw AdminServer.Failure(description: "the admin service at \(wanted) did not start in 10 s")
+    }
+    return try result.get()
+  }
+
+  // MARK: Stop
+
+  private func stop(_ signals: borrowing Signals) {
+    self.log.notice("stopping")
+    csys_notify_send("STOPPING=1", nil, 0)
+    self.node.state = .stopping
+    self.readyFile?.remove()
+    self.node.layer.stopAccepting(
+      goAway: true, spreadMs: UInt32(Daemon.goAwaySpread.millisecondsRoundedUp))
+    self.node.commands.stop()
+    let end = ContinuousClock.now.advanced(by: Daemon.stopLimit)
+    while !self.isDone && .now < end {
+      if signals.wait(.milliseconds(20)) { Daemon.endAtOnce() }
+    }
+    let left = self.node.outbox.counters
+    if left.messages > 0 {
+      self.log.warning(
+        """
+        \(left.events) events and \(left.results) results were not acknowledged by the vendor app in \
+        time; the controllers keep the events and send them to whoever serves them next
+        """)
+    }
+  }
+
+  /// Nothing is under way any more. With the vendor app away there is nothing to wait for.
+  private var isDone: Bool {
+    let counters = self.node.layer.counters()
+    guard counters.sessions == 0 else { return false }
+    return self.node.link.up == nil || self.node.outbox.isEmpty && self.node.commands.isIdle
+  }
+
+  private static func endAtOnce() -> Never {
+    _exit(1)
+  }
+
+  /// Ends whatever was begun.
+  private func close() {
+    self.readyFile?.remove()
+    self.node.taker.stop()
+    self.node.link.stop()
+    if let link = self.link {
+      if self.node.link.up == nil || link.wait(Daemon.detachLimit) == nil { link.cancel() }
+      _ = link.wait(Daemon.detachLimit)
+    }
+    if let admin = self.admin {
+      admin.server.shutDown()
+      _ = admin.serving.wait(.seconds(2))
+    }
+    self.node.redis?.close()
+    self.chores?.stop()
+    self.metrics = nil
+    self.log.notice("stopped")
+  }
+}

@@ -1,0 +1,127 @@
+import CSystem
+import DriverProtocol
+import GRPCNGHTTP2
+import Glibc
+import Logging
+import Synchronization
+
+/// One node, put together: the controller layer below, the vendor app and Redis above, the event and
+/// the command pipeline between them. Decides nothing itself.
+final class Node: Sendable {
+  typealias VendorLink = AttachLink<NGHTTP2ClientTransport>
+
+  enum State: String, Sendable {
+    case starting, serving, stopping
+  }
+
+  let config: NodeConfiguration
+  let identity: VendorLink.Identity
+  let startedAt = Moment.now()
+  let layer: ControllerLayer
+  let outbox: Outbox
+  let commands: CommandPipeline
+  let ownership: OwnershipKeeper
+  let tail: TailHub
+  let link: VendorLink
+  /// Nil with `memory:`.
+  let redis: RedisDoor?
+  let taker: EventTaker
+  let logQueue: LogQueue
+  private let changing = Mutex((state: State.starting, eventsPerSecond: 0.0, health: Health.alive))
+
+  /// Binds the controllers' port, and reaches for Redis. Nothing is served yet.
+  init(_ config: NodeConfiguration, log: NodeLog) throws {
+    let settings = CommandMachine.Settings()
+    let layer = try ControllerLayer(config.layer)
+    let outbox = Outbox(bytesMax: config.inFlightBytes)
+    let commands = CommandPipeline(
+      layer: layer, outbox: outbox, log: log.logger("commands"), settings: settings)
+    let ownership = OwnershipKeeper(layer: layer, log: log.logger("ownership"))
+    let identity = VendorLink.Identity(
+      nodeID: config.nodeName(boundPort: layer.port, hostname: hostName()),
+      incarnation: csys_clock_realtime(), version: NodeVersion.current)
+    let vendor = try VendorTransport(config.vendor)
+    let link = VendorLink(
+      transport: vendor.transport, identity: identity, outbox: outbox,
+      handlers: VendorLink.Handlers(
+        layer: layer, commands: commands, ownership: ownership),
+      log: log.logger("vendor"))
+    vendor.events.handle { event in
+      if let why = event.failure { link.unreachable(why) }
+    }
+    var redis: RedisDoor?
+    if case .server(let url) = config.redis {
+      redis = try RedisDoor(
+        url: url, channelsMax: config.connectionsMax, grace: settings.grace, commands: commands,
+        log: log.logger("redis"))
+    }
+    let tail = TailHub()
+    self.taker = EventTaker(
+      EventTaker.Parts(
+        layer: layer, outbox: outbox, commands: commands, ownership: ownership, tail: tail,
+        sessions: { [redis] in redis?.sessions($0) }, log: log.logger("events")))
+    self.config = config
+    self.identity = identity
+    self.layer = layer
+    self.outbox = outbox
+    self.commands = commands
+    self.ownership = ownership
+    self.tail = tail
+    self.link = link
+    self.redis = redis
+    self.logQueue = log.queue
+  }
+
+  var state: State {
+    get { self.changing.withLock { $0.state } }
+    set { self.changing.withLock { $0.state = newValue } }
+  }
+
+  /// Mean over the last second; kept by `Chores`.
+  var eventsPerSecond: Double {
+    get { self.changing.withLock { $0.eventsPerSecond } }
+    set { self.changing.withLock { $0.eventsPerSecond = newValue } }
+  }
+
+  /// As of the last look of `Chores`.
+  var lastHealth: Health {
+    get { self.changing.withLock { $0.health } }
+    set { self.changing.withLock { $0.health = newValue } }
+  }
+}
+
+extension AttachLink.Handlers {
+  /// What the vendor app says goes to the controllers.
+  init(
+    layer: ControllerLayer, commands: CommandPipeline, ownership: OwnershipKeeper
+  ) {
+    self.init(
+      acknowledge: { layer.acknowledge($0) },
+      // The controllers have their events still. The higher epoch begins new sessions, in which they
+      // send them again.
+      refused: { refusals in
+        ownership.seen(
+          refusals.map { SoleOwnership.Report(serial: $0.serial, epoch: $0.epochSeen) })
+      },
+      command: { commands.take($0) })
+  }
+}
+
+extension NodeConfiguration {
+  /// What the controller layer is told.
+  var layer: LayerSettings {
+    LayerSettings(
+      bind: self.bind, port: self.port, ioThreads: self.ioThreads,
+      connectionsMax: self.connectionsMax, window: self.window, t1: self.t1, t2: self.t2,
+      t3: self.t3)
+  }
+}
+
+private func hostName() -> String {
+  withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { room in
+    room.initialize(repeating: 0)
+    // A name that is too long is cut, and then perhaps without an end: the last place stays 0.
+    guard gethostname(room.baseAddress!, room.count - 1) == 0 else { return "localhost" }
+    return String(cString: room.baseAddress!)
+  }
+}

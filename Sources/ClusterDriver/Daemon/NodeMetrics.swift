@@ -1,0 +1,74 @@
+import CSCP
+import RedisLink
+
+extension Node: MetricsSource {
+  func metrics() -> MetricsSnapshot {
+    var snapshot = MetricsSnapshot(
+      version: self.identity.version, nodeID: self.identity.nodeID,
+      startedAtMs: self.startedAt.utcMs, nowMs: Moment.utcMsNow(), readiness: self.readiness())
+    snapshot.layer = self.layer.counters()
+    let outbox = self.outbox.counters
+    snapshot.events = Node.events(outbox)
+    snapshot.events.latency = self.outbox.latency.snapshot()
+    snapshot.commands = self.commands.metrics.snapshot()
+    snapshot.commands.pending = UInt64(self.commands.pending)
+    snapshot.commands.resultsUnacked = UInt64(outbox.results)
+    snapshot.redis = self.redis.map { Node.link($0.link) }
+    snapshot.vendor = self.vendorLink
+    snapshot.process = .current()
+    snapshot.logLinesTotal = self.logQueue.writtenTotal
+    snapshot.logLinesDroppedTotal = self.logQueue.droppedTotal
+    return snapshot
+  }
+
+  private static func events(_ outbox: Outbox.Counters) -> MetricsSnapshot.Events {
+    var events = MetricsSnapshot.Events()
+    events.sentTotal = outbox.sentEvents
+    events.ackedTotal = outbox.eventsAcked
+    events.staleTotal = outbox.eventsRefused
+    events.batchesTotal = outbox.sentMessages
+    events.inFlight = UInt64(outbox.events)
+    events.batchesInFlight = UInt64(outbox.messages)
+    events.bytesInFlight = UInt64(outbox.bytes)
+    events.bytesInFlightMax = UInt64(outbox.limit)
+    events.reattachesTotal = outbox.streams > 0 ? outbox.streams - 1 : 0
+    events.batchesRepeatedTotal = outbox.repeatedMessages
+    events.stallsTotal = outbox.stalls
+    return events
+  }
+
+  private static func link(_ state: RedisLinkState) -> MetricsSnapshot.Link {
+    var link = MetricsSnapshot.Link()
+    switch state {
+    case .up(let since, let generation):
+      link.isUp = true
+      link.sinceMs = Node.utcMs(boottime: since)
+      link.connectsTotal = generation
+    case .down(_, let since, let attempts):
+      link.sinceMs = Node.utcMs(boottime: since)
+      link.failuresTotal = UInt64(attempts)
+    case .closed:
+      link.sinceMs = Moment.utcMsNow()
+    }
+    return link
+  }
+
+  private var vendorLink: MetricsSnapshot.Link {
+    var link = MetricsSnapshot.Link()
+    link.isUp = self.link.up != nil
+    link.sinceMs = (self.link.up ?? self.link.down?.since ?? self.startedAt).utcMs
+    link.connectsTotal = self.link.opened.value
+    link.failuresTotal = self.link.failed.value
+    return link
+  }
+
+  func readiness() -> Readiness {
+    switch self.state {
+    case .starting: return .notReady("starting")
+    case .serving: return .ready
+    case .stopping: return .notReady("stopping")
+    }
+  }
+
+  func health() -> Health { self.lastHealth }
+}

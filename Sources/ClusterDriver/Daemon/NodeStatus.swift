@@ -1,0 +1,88 @@
+import CSCP
+import CSystem
+import DriverProtocol
+import RedisLink
+
+extension Node: NodeView {
+  func status() -> Clusterdriver_V1_NodeStatus {
+    let layer = self.layer.counters()
+    var status = Clusterdriver_V1_NodeStatus()
+    status.nodeID = self.identity.nodeID
+    status.incarnation = self.identity.incarnation
+    status.version = self.identity.version
+    status.port = UInt32(self.layer.port)
+    status.startedAtMs = self.startedAt.utcMs
+    status.state = self.state.rawValue
+    status.controllers = layer.sessions
+    status.eventsTotal = layer.events
+    status.eventsPerSecond = self.eventsPerSecond
+    status.eventsAckedTotal = self.outbox.counters.eventsAcked
+    status.eventsInFlight = layer.unacked
+    status.commandsTotal = self.commands.taken
+    status.commandsPending = UInt64(self.commands.pending)
+    status.redis = self.redisText
+    status.vendor = self.vendorText
+    status.rssBytes = UInt64(max(0, csys_memory_rss()))
+    let epochs = self.ownership.epochs
+    status.ownerEpochMin = epochs.lowerBound
+    status.ownerEpochMax = epochs.upperBound
+    return status
+  }
+
+  /// "up", "down since …: why", "not configured".
+  var redisText: String {
+    guard let redis = self.redis else { return "not configured" }
+    switch redis.link {
+    case .up: return "up"
+    case .down(let failure, let since, _):
+      return Node.down(since: Node.utcMs(boottime: since), "\(failure)")
+    case .closed: return "closed"
+    }
+  }
+
+  var vendorText: String {
+    if self.link.up != nil { return "up" }
+    guard let down = self.link.down else {
+      return Node.down(since: self.startedAt.utcMs, "not attached yet")
+    }
+    return Node.down(since: down.since.utcMs, down.why)
+  }
+
+  private static func down(since utcMs: UInt64, _ why: String) -> String {
+    "down since \(LogText.time(ms: utcMs)): \(why)"
+  }
+
+  static func utcMs(boottime: UInt64) -> UInt64 {
+    let now = csys_clock_boottime()
+    return Moment.utcMsNow() - (now > boottime ? (now - boottime) / 1_000_000 : 0)
+  }
+
+  func sessions(
+    from serial: UInt64, limit: Int
+  ) throws(NodeViewError) -> [Clusterdriver_V1_NodeController] {
+    guard let sessions = self.layer.sessions(from: serial, limit: limit, timeoutMs: 1000) else {
+      throw .timedOut(
+        """
+        a thread that serves controllers did not answer within 1 s: the node hangs or is far too \
+        busy; look at its CPU, and restart it if that stays
+        """)
+    }
+    return sessions.map { Clusterdriver_V1_NodeController($0) }
+  }
+
+  func send(_ command: Clusterdriver_V1_Command) async -> Clusterdriver_V1_CommandResult {
+    do {
+      return Clusterdriver_V1_CommandResult(try await self.commands.send(command))
+    } catch {
+      // Without an id there is nothing to remember a result by; the caller gets one all the same.
+      var result = Clusterdriver_V1_CommandResult()
+      result.id = command.id
+      result.serial = command.serial
+      result.status = .refused
+      result.reason = DriverReason.badCommand
+      result.detail = (error as? CommandEncoding.Refusal)?.detail ?? "the caller gave up"
+      result.atMs = Moment.utcMsNow()
+      return result
+    }
+  }
+}

@@ -1,0 +1,170 @@
+import CSCP
+import Glibc
+
+/// The C layer that holds the controllers' connections. Every function may be called from any thread,
+/// except that one thread at a time takes messages.
+final class ControllerLayer: @unchecked Sendable {
+  // Unchecked: cscp.h promises that its functions may be called from any thread, and the handle
+  // never changes between init and deinit.
+  private let handle: OpaquePointer
+
+  struct Failure: Error, CustomStringConvertible {
+    /// errno, positive.
+    var code: Int32
+    var description: String
+  }
+
+  /// Binds and starts the I/O threads; no controller is welcomed before `own`.
+  init(_ settings: LayerSettings) throws(Failure) {
+    var handle: OpaquePointer?
+    let result = settings.bind.withCString { (bind) -> (code: Int32, why: String) in
+      withUnsafeTemporaryAllocation(of: cscp_config.self, capacity: 1) { room in
+        let config = room.baseAddress!
+        settings.set(config, bind: bind)
+        var why: UnsafePointer<CChar>?
+        guard cscp_config_check(config, &why) == 0 else {
+          return (EINVAL, why.map { String(cString: $0) } ?? "invalid configuration")
+        }
+        let code = -cscp_new(config, &handle)
+        return (code, code == 0 ? "" : errorText(code))
+      }
+    }
+    guard result.code == 0, let handle else {
+      throw Failure(
+        code: result.code,
+        description: "controllers cannot be served on port \(settings.port): \(result.why)")
+    }
+    self.handle = handle
+  }
+
+  deinit {
+    cscp_free(self.handle)
+  }
+
+  var port: UInt16 { cscp_port(self.handle) }
+
+  /// Up to `count` messages; see `cscp_get_messages`. Of one thread.
+  func take(
+    into messages: UnsafeMutablePointer<cscp_message>, count: Int, timeoutMs: Int32
+  ) -> Int {
+    Int(cscp_get_messages(self.handle, messages, count, timeoutMs))
+  }
+
+  /// Lets a waiting `take` return.
+  func wake() {
+    cscp_wake(self.handle)
+  }
+
+  /// Tells the controllers what the vendor app has on disk.
+  func acknowledge(_ cursors: [AckCursor]) {
+    guard !cursors.isEmpty else { return }
+    withUnsafeTemporaryAllocation(of: cscp_ack.self, capacity: min(cursors.count, 512)) { room in
+      var count = 0
+      for cursor in cursors {
+        room[count] = cscp_ack(
+          connection: cursor.connection, log_epoch: cursor.logEpoch, seq: cursor.seq)
+        count += 1
+        if count == room.count {
+          cscp_event_ack(self.handle, room.baseAddress!, count)
+          count = 0
+        }
+      }
+      if count > 0 { cscp_event_ack(self.handle, room.baseAddress!, count) }
+    }
+  }
+
+  /// Queues a command for its controller. Nil: exactly one word of what became of it follows.
+  func post(_ command: ControllerCommand, body: [UInt8]) -> CommandMachine.PostFailure? {
+    var raw = cscp_command()
+    withUnsafeMutableBytes(of: &raw.id) { $0.copyBytes(from: command.id.bytes) }
+    raw.serial = command.serial
+    raw.not_after_ms = command.notAfterMs
+    raw.code = command.code
+    raw.lane = command.lane
+    raw.n_body = UInt16(clamping: body.count)
+    let result = body.withUnsafeBufferPointer { bytes in
+      raw.body = bytes.baseAddress
+      return cscp_config_command(self.handle, &raw)
+    }
+    switch -result {
+    case 0: return nil
+    case ENOTCONN: return .notConnected
+    case ENOBUFS, ENOMEM: return .queueFull
+    default:
+      return .invalid("the controller layer refused it: \(errorText(-result))")
+    }
+  }
+
+  /// Ends a session, if it is still there.
+  @discardableResult
+  func disconnect(_ connection: UInt64, reason: cscp_reason, spreadMs: UInt32) -> Bool {
+    cscp_disconnect(self.handle, connection, reason, spreadMs) == 0
+  }
+
+  /// Acts for these serials from now on.
+  func own(_ ownership: SoleOwnership) {
+    let ranges = ownership.ranges.map {
+      cscp_range(first: $0.first, last: $0.last, epoch: $0.epoch)
+    }
+    let result = cscp_set_ranges(self.handle, ranges, ranges.count)
+    precondition(result == 0 || result == -ENOMEM, "ranges of ours are sorted and apart")
+    cscp_set_valid_until(self.handle, ownership.validUntil)
+  }
+
+  func stopAccepting(goAway: Bool, spreadMs: UInt32) {
+    cscp_stop_accepting(self.handle, goAway, spreadMs)
+  }
+
+  func counters() -> cscp_counters {
+    var counters = cscp_counters()
+    cscp_get_counters(self.handle, &counters)
+    return counters
+  }
+
+  /// Up to `limit` sessions with a serial of at least `serial`; nil when a thread did not answer.
+  func sessions(from serial: UInt64, limit: Int, timeoutMs: Int32) -> [cscp_session_info]? {
+    var count = 0
+    let infos = [cscp_session_info](unsafeUninitializedCapacity: limit) { room, initialized in
+      room.initialize(repeating: cscp_session_info())
+      count = Int(
+        cscp_list_sessions(self.handle, serial, room.baseAddress!, limit, timeoutMs))
+      initialized = limit
+    }
+    return count < 0 ? nil : Array(infos.prefix(count))
+  }
+}
+
+/// What the controller layer is told before it starts.
+struct LayerSettings: Sendable {
+  var bind: String
+  var port: UInt16
+  /// Nil: one a core.
+  var ioThreads: Int?
+  var connectionsMax = 100_000
+  var window = EventWindow()
+  var t1: Duration = .seconds(15)
+  var t2: Duration = .milliseconds(500)
+  var t3: Duration = .seconds(20)
+
+  fileprivate func set(
+    _ config: UnsafeMutablePointer<cscp_config>, bind: UnsafePointer<CChar>
+  ) {
+    cscp_config_init(config)
+    config.pointee.bind_address = bind
+    config.pointee.port = self.port
+    if let ioThreads = self.ioThreads { config.pointee.n_io_threads = UInt32(ioThreads) }
+    config.pointee.connections_max = UInt32(self.connectionsMax)
+    config.pointee.window_k = self.window.k
+    config.pointee.window_w = self.window.w
+    config.pointee.t1_ms = UInt32(self.t1.millisecondsRoundedUp)
+    config.pointee.t2_ms = UInt32(self.t2.millisecondsRoundedUp)
+    config.pointee.t3_ms = UInt32(self.t3.millisecondsRoundedUp)
+  }
+}
+
+/// What an errno value means, in the C library's words.
+func errorText(_ code: Int32) -> String {
+  var text = [CChar](repeating: 0, count: 128)
+  guard strerror_r(code, &text, text.count) == 0 else { return "error \(code)" }
+  return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}

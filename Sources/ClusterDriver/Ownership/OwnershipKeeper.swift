@@ -1,0 +1,56 @@
+import CSystem
+import Logging
+import Synchronization
+
+/// Holds the node's ownership and tells the controller layer when it changes. Any thread.
+final class OwnershipKeeper: Sendable {
+  private struct State {
+    var ownership = SoleOwnership()
+    var ration = RateLimit<String>(burst: 3, every: .seconds(10), keysMax: 2)
+  }
+
+  private let state = Mutex(State())
+  private let layer: ControllerLayer
+  private let log: Logger
+
+  init(layer: ControllerLayer, log: Logger) {
+    self.layer = layer
+    self.log = log
+  }
+
+  /// Lowest and highest epoch in force.
+  var epochs: ClosedRange<UInt64> { self.state.withLock { $0.ownership.epochs } }
+
+  /// From now on controllers are welcomed.
+  func begin() {
+    self.state.withLock { self.layer.own($0.ownership) }
+  }
+
+  /// Controllers, or the vendor app for them, have seen these epochs.
+  func seen(_ reports: [SoleOwnership.Report]) {
+    self.state.withLock { state in
+      let reaction = state.ownership.seen(reports)
+      // Inside the lock, so that two changes reach the layer in their order.
+      if reaction.isChanged {
+        self.layer.own(state.ownership)
+        if case .say(let suppressed) = state.ration.take("raised", at: csys_clock_boottime()) {
+          self.log.notice(
+            "owner epoch raised above what controllers or the vendor app have seen",
+            metadata: [
+              "epoch": "\(state.ownership.epochs.upperBound)", "reports": "\(reports.count)",
+              "suppressed": "\(suppressed)",
+            ])
+        }
+      }
+      if let report = reaction.implausible,
+        case .say(let suppressed) = state.ration.take("implausible", at: csys_clock_boottime())
+      {
+        self.log.error(
+          """
+          owner epoch \(report.epoch) was reported, which no cluster reaches: the controller is not \
+          served; reset what it remembers of its hosts
+          """, metadata: ["serial": "\(report.serial)", "suppressed": "\(suppressed)"])
+      }
+    }
+  }
+}

@@ -1,0 +1,4 @@
+import ClusterDriver
+import Glibc
+
+exit(Program.run())
