@@ -1,0 +1,162 @@
+import DriverProtocol
+import Foundation
+import GRPCCore
+import GRPCNGHTTP2
+import SwiftProtobuf
+import Testing
+
+@testable import clusterctl
+
+/// A node that knows two controllers, refuses every command for serial 2, and tails three events.
+private struct TwoControllers: Clusterdriver_V1_DriverAdmin.SimpleServiceProtocol {
+  func getNode(
+    request: Clusterdriver_V1_GetNodeRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_NodeStatus {
+    .with {
+      $0.nodeID = "door-1:5001"
+      $0.state = "serving"
+      $0.controllers = 2
+      $0.redis = "up"
+      $0.vendor = "down since 3 s: refused"
+    }
+  }
+
+  func listControllers(
+    request: Clusterdriver_V1_ListNodeControllersRequest,
+    response: RPCWriter<Clusterdriver_V1_NodeController>, context: ServerContext
+  ) async throws {
+    for serial in [1, 2] as [UInt64] where request.serial == 0 || request.serial == serial {
+      try await response.write(.with { $0.status.serial = serial })
+    }
+  }
+
+  func sendCommand(
+    request: Clusterdriver_V1_Command, context: ServerContext
+  ) async throws -> Clusterdriver_V1_CommandResult {
+    .with {
+      $0.id = request.id
+      $0.serial = request.serial
+      $0.status = request.serial == 2 ? .refused : .done
+      $0.detail = request.serial == 2 ? "no door 9" : ""
+    }
+  }
+
+  func tail(
+    request: Clusterdriver_V1_NodeTailRequest, response: RPCWriter<Clusterdriver_V1_NodeTailItem>,
+    context: ServerContext
+  ) async throws {
+    for seq in 1...3 as ClosedRange<UInt64> {
+      try await response.write(
+        .with {
+          $0.event.serial = 1
+          $0.event.seq = seq
+          $0.event.kind = .event
+          $0.event.family = .door
+          $0.event.code = 3
+          $0.event.sourceType = 1
+          $0.event.sourceNumber = 2
+        })
+    }
+    try await response.write(.with { $0.missed = 5 })
+  }
+}
+
+@Suite("clusterctl and a node", .timeLimit(.minutes(2)))
+struct EndToEndTests {
+  private struct Ended {
+    var status: Int32
+    var output: String
+    var errors: String
+  }
+
+  /// The program built beside the tests.
+  private var program: URL {
+    get throws {
+      var folder = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+      while folder.path != "/" {
+        let candidate = folder.appendingPathComponent("clusterctl")
+        if FileManager.default.isExecutableFile(atPath: candidate.path) { return candidate }
+        folder.deleteLastPathComponent()
+      }
+      Issue.record("no clusterctl beside \(CommandLine.arguments[0]): run swift build first")
+      throw CancellationError()
+    }
+  }
+
+  private func run(_ arguments: String...) async throws -> Ended {
+    let process = Process()
+    process.executableURL = try program
+    process.arguments = arguments
+    process.environment = ["PATH": "/usr/bin:/bin", "TZ": "UTC"]
+    let output = Pipe()
+    let errors = Pipe()
+    process.standardOutput = output
+    process.standardError = errors
+    return try await withCheckedThrowingContinuation { continuation in
+      process.terminationHandler = { process in
+        continuation.resume(
+          returning: Ended(
+            status: process.terminationStatus,
+            output: String(
+              decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self),
+            errors: String(
+              decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)))
+      }
+      do { try process.run() } catch { continuation.resume(throwing: error) }
+    }
+  }
+
+  private func withNode(_ body: (String) async throws -> Void) async throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "clusterctl-\(UUID().uuidString.prefix(8))")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let path = folder.appendingPathComponent("5001.sock").path
+    let transport = try NGHTTP2ServerTransport(address: .unix(path))
+    try await withGRPCServer(transport: transport, services: [TwoControllers()]) { _ in
+      _ = try await transport.listeningAddress
+      try await body("unix:\(path)")
+    }
+  }
+
+  @Test("list, controllers, send, tail and check show what the node says, with its exit status")
+  func commands() async throws {
+    try await withNode { admin in
+      let list = try await run("list", "--admin", admin, "-f", "json")
+      #expect(list.status == 0 && list.output.contains(#""node": "door-1:5001""#), "\(list)")
+
+      let controllers = try await run("controllers", "--admin", admin, "-f", "tsv")
+      #expect(controllers.output.split(separator: "\n").count == 3, "\(controllers)")
+      let one = try await run("controllers", "--admin", admin, "--serial", "2")
+      #expect(one.output.contains("Controllers: 1"), "\(one)")
+      let absent = try await run("controllers", "--admin", admin, "--serial", "3", "-f", "json")
+      #expect(absent.output.contains(#""state": "offline""#), "\(absent)")
+
+      let done = try await run("send", "1", "unlock", "--door", "1", "--admin", admin)
+      #expect(done.status == 0 && done.output.contains("done"), "\(done)")
+      let refused = try await run("send", "2", "unlock", "--door", "9", "--admin", admin)
+      #expect(refused.status == 1 && refused.output.contains("no door 9"), "\(refused)")
+
+      let tail = try await run("tail", "--admin", admin)
+      #expect(tail.status == 0 && tail.errors.contains("5 events missed"), "\(tail)")
+      #expect(tail.output.contains("1  door 2  forced  [0:3]"), "\(tail)")
+      let two = try await run("tail", "--admin", admin, "--count", "2", "-f", "json")
+      #expect(two.output.split(separator: "\n").count == 2, "\(two)")
+
+      let check = try await run("check", "--admin", admin)
+      #expect(check.status == 1 && check.errors.contains("the vendor app is down"), "\(check)")
+    }
+  }
+
+  @Test("a node that isn't there, and wrong usage, have exit statuses of their own and say why")
+  func failures() async throws {
+    let absent = try await run("list", "--admin", "unix:/nonexistent/x.sock")
+    #expect(absent.status == 5 && absent.errors.contains("can't reach the node"), "\(absent)")
+    let usage = try await run("send", "1", "unlock")
+    #expect(usage.status == 2 && usage.errors.contains("--door"), "\(usage)")
+    let far = try await run("list", "--admin", "192.0.2.1:50")
+    #expect(far.status == 2 && far.errors.contains("--insecure"), "\(far)")
+    let help = try await run("send", "--help")
+    #expect(help.status == 0 && help.output.contains("door-mode"), "\(help)")
+  }
+}
