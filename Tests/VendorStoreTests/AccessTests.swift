@@ -48,7 +48,7 @@ import Testing
       node.send(1, [event(7, 1), event(7, 2), request])
       node.send(2, [Self.request(7, 4, card: 9)])
       #expect(await node.isAcknowledged(through: 2))
-      #expect(await eventually { node.commands.count == 2 })
+      try #require(await eventually { node.commands.count == 2 })
       let answer = node.commands[0]
       #expect(answer.id.count == 16)
       #expect(answer.serial == 7)
@@ -90,7 +90,7 @@ import Testing
       try await withApp(MemoryEventStore()) { served async throws in
         let node = served.node()
         node.send(1, [Self.request(7, 1, card: 1)])
-        #expect(await eventually { node.commands.count == 1 })
+        try #require(await eventually { node.commands.count == 1 })
         return node.commands[0].id
       }.insert(into: &ids)
     }

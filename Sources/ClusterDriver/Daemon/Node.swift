@@ -46,8 +46,9 @@ final class Node: Sendable {
       handlers: VendorLink.Handlers(
         layer: layer, commands: commands, ownership: ownership),
       log: log.logger("vendor"))
-    vendor.events.handle { event in
-      if let why = event.failure { link.unreachable(why) }
+    // Weak: the link holds the transport, and the transport this.
+    vendor.events.handle { [weak link] event in
+      if let why = event.failure { link?.unreachable(why) }
     }
     var redis: RedisDoor?
     if case .server(let url) = config.redis {

@@ -33,6 +33,21 @@ struct EventPathTests {
     await next.die()
   }
 
+  @Test("a node that was stopped and let go holds on to nothing")
+  func letGo() async throws {
+    let vendor = try ScriptedVendor()
+    weak var node: Node?
+    do {
+      let running = try RunningNode(vendorPort: try await vendor.port)
+      let controller = ScriptedController(serial: 42, port: running.port, orders: .init(last: 10))
+      try await eventually("all are acknowledged") { controller.now.acked == 10 }
+      node = running.node
+      await running.stop()
+    }
+    try await eventually("it is gone") { node == nil }
+    await vendor.die()
+  }
+
   @Test("a vendor app that comes late, and goes and comes again, loses nothing")
   func comesAndGoes() async throws {
     let port = freePort()

@@ -4,10 +4,9 @@ import Glibc
 import Synchronization
 
 /// A controller for tests: keeps a log, sends it as its window allows, and answers commands. A thread
-/// of its own; what it is told to do and what it has seen goes through a lock.
-final class ScriptedController: @unchecked Sendable {
-  // Unchecked: descriptor and buffers are the thread's alone.
-
+/// of its own, which ends with this object; what it is told to do and what it has seen goes through a
+/// lock.
+final class ScriptedController: Sendable {
   struct Seen: Sendable {
     var welcomes = 0
     var epoch: UInt64 = 0
@@ -33,6 +32,37 @@ final class ScriptedController: @unchecked Sendable {
     var ends = false
   }
 
+  private let work: ScriptedWork
+  private let thread: csys_thread
+
+  init(serial: UInt64, port: UInt16, orders: Orders = Orders()) {
+    self.work = ScriptedWork(serial: serial, port: port, orders: orders)
+    // The thread holds the work, never this object: whose deinit is what ends it.
+    var thread = csys_thread()
+    csys_thread_start(
+      "controller",
+      { Unmanaged<ScriptedWork>.fromOpaque($0!).takeRetainedValue().run() },
+      Unmanaged.passRetained(self.work).toOpaque(), &thread)
+    self.thread = thread
+  }
+
+  deinit {
+    self.order { $0.ends = true }
+    csys_thread_join(self.thread)
+  }
+
+  var serial: UInt64 { self.work.serial }
+  var now: Seen { self.work.now }
+
+  func order(_ change: (inout Orders) -> Void) { self.work.order(change) }
+}
+
+/// What the thread of a ``ScriptedController`` does.
+private final class ScriptedWork: @unchecked Sendable {
+  // Unchecked: descriptor and buffers are the thread's alone.
+  typealias Seen = ScriptedController.Seen
+  typealias Orders = ScriptedController.Orders
+
   let serial: UInt64
   private let port: UInt16
   private let seen = Mutex(Seen())
@@ -43,24 +73,14 @@ final class ScriptedController: @unchecked Sendable {
   private var decoder = cscp_decoder()
   private var input: [UInt8] = []
   private var k: UInt64 = 0
-  private var thread = csys_thread()
 
-  init(serial: UInt64, port: UInt16, orders: Orders = Orders()) {
+  init(serial: UInt64, port: UInt16, orders: Orders) {
     self.serial = serial
     self.port = port
     self.orders = Mutex(orders)
-    csys_thread_start(
-      "controller",
-      { context in
-        Unmanaged<ScriptedController>.fromOpaque(context!).takeUnretainedValue().run()
-      }, Unmanaged.passUnretained(self).toOpaque(), &self.thread)
   }
 
-  deinit {
-    self.order { $0.ends = true }
-    csys_thread_join(self.thread)
-    csys_fd_close(self.bell)
-  }
+  deinit { csys_fd_close(self.bell) }
 
   var now: Seen { self.seen.withLock { $0 } }
 
@@ -71,7 +91,7 @@ final class ScriptedController: @unchecked Sendable {
 
   // MARK: The thread
 
-  private func run() {
+  func run() {
     while !self.orders.withLock({ $0.ends }) {
       if self.fd < 0 {
         guard self.orders.withLock({ $0.reconnects }), self.connect() else {
