@@ -27,6 +27,15 @@ public struct Epoch: Sendable, Hashable, Comparable, CustomStringConvertible {
     rawValue == .max ? nil : Epoch(rawValue + 1)
   }
 
+  /// One above all that may have been granted unknown to a store that has lost its last writes. The
+  /// stride is what no range can have gone through meanwhile: at a change of owner every 10 ms it lasts
+  /// for three hours. The first epoch of all is 1 nevertheless.
+  public var nextAfterLoss: Epoch? {
+    if self == .none { return next }
+    let (sum, overflow) = rawValue.addingReportingOverflow(1 << 20)
+    return overflow ? nil : Epoch(sum)
+  }
+
   public static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
   public var description: String { "e\(rawValue)" }
 }

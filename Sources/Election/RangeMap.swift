@@ -92,3 +92,35 @@ public struct RangeMap: Sendable, Equatable {
     serials.count < 2 ? nil : serials[serials.count / 2]
   }
 }
+
+extension RangeMap {
+  /// Remembers an epoch for some serials, however the map is cut.
+  public mutating func raiseFloor(of serials: ClosedRange<Serial>, to epoch: Epoch) {
+    guard hasLower(than: epoch, in: serials) else { return }
+    _ = try? split(at: serials.lowerBound)
+    if serials.upperBound < .highest {
+      _ = try? split(at: Serial(serials.upperBound.rawValue + 1))
+    }
+    let first = index(of: serials.lowerBound)
+    let end = index(of: serials.upperBound)
+    for i in first...end { raiseFloor(at: i, to: epoch) }
+    // Cuts that part nothing are taken out, lest the memory grow with every range there ever was.
+    var i = min(end + 1, ranges.count - 1)
+    while i > max(first - 1, 0) {
+      if ranges[i].floor == ranges[i - 1].floor { try? merge(at: i - 1) }
+      i -= 1
+    }
+  }
+
+  /// The highest epoch that is remembered of any of the serials.
+  public func floor(of serials: ClosedRange<Serial>) -> Epoch {
+    (index(of: serials.lowerBound)...index(of: serials.upperBound)).map { ranges[$0].floor }.max()
+      ?? .none
+  }
+
+  private func hasLower(than epoch: Epoch, in serials: ClosedRange<Serial>) -> Bool {
+    (index(of: serials.lowerBound)...index(of: serials.upperBound)).contains {
+      ranges[$0].floor < epoch
+    }
+  }
+}

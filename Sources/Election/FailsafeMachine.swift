@@ -1,0 +1,179 @@
+/// What members promise each other and what they consent to, so that a node may go on owning while the
+/// store is away (Docs/OWNERSHIP.md, Failsafe).
+///
+/// Holding takes the promises of N − f of the N listed members, claiming the consent of f + 1, each
+/// time with the node itself counted. Any two such sets share a member, and a member that has consented
+/// against a node promises it nothing until that node's session has moved.
+public struct FailsafeMachine: Sendable, Equatable {
+  /// "Until P have passed on your clock, do not claim what is mine."
+  public struct PromiseRequest: Sendable, Hashable {
+    public var asker: Owner
+    /// Of the asker's round of questions; comes back with the answer.
+    public var round: UInt64
+    /// What the asker knows of the store.
+    public var identity: StoreIdentity
+    public var version: UInt64
+
+    public init(asker: Owner, round: UInt64, identity: StoreIdentity, version: UInt64) {
+      self.asker = asker
+      self.round = round
+      self.identity = identity
+      self.version = version
+    }
+  }
+
+  /// "Is there a promise of yours to this node, or may I claim from it?"
+  public struct ConsentRequest: Sendable, Hashable {
+    public var asker: Owner
+    public var identity: StoreIdentity
+    /// Nil for what is nobody's, or the asker's own, by the word of a store that is no more.
+    public var against: StoreCall.Watched?
+
+    public init(asker: Owner, identity: StoreIdentity, against: StoreCall.Watched?) {
+      self.asker = asker
+      self.identity = identity
+      self.against = against
+    }
+  }
+
+  private struct Sight: Sendable, Equatable {
+    var value: SessionValue?
+    /// Nothing is promised while the value is this one.
+    var consentedAgainst: SessionValue??
+  }
+
+  private let timing: Timing
+  /// Members whose promise a holder can do without.
+  public let tolerance: Int
+  private let me: NodeID
+
+  /// Of each peer, as last seen in the store.
+  private var sights: [NodeID: Sight] = [:]
+  /// Number of the member list that each peer's session has shown at the highest, in any store.
+  public private(set) var listKnown: [NodeID: UInt64]
+  /// Members that have met the present store.
+  private var met: Set<NodeID> = []
+  private var promisedUntil: [NodeID: Instant] = [:]
+  /// When the newest of my questions that a member answered with a promise was asked.
+  private var promisedAskedAt: [NodeID: Instant] = [:]
+  private var round: UInt64 = 0
+  private var roundAskedAt: Instant?
+
+  /// - Parameters:
+  ///   - tolerance: f, 0 … 3.
+  ///   - listKnown: what this node's former life knew of that.
+  public init(
+    me: NodeID, tolerance: Int, timing: Timing, listKnown: [NodeID: UInt64] = [:]
+  ) {
+    precondition((0...3).contains(tolerance), "a tolerance of \(tolerance) is not among 0 … 3")
+    self.me = me
+    self.tolerance = tolerance
+    self.timing = timing
+    self.listKnown = listKnown
+  }
+
+  // MARK: What the store shows
+
+  /// The sessions in the store now; those not among them are missing.
+  public mutating func see(_ sessions: [SessionRecord], in identity: StoreIdentity) {
+    for session in sessions where session.node != me {
+      note(session.value, of: session.node)
+      listKnown[session.node] = max(session.list, listKnown[session.node] ?? 0)
+      if session.knows == identity { met.insert(session.node) }
+    }
+    if sights.count > sessions.count - 1 {
+      for node in sights.keys where !sessions.contains(where: { $0.node == node }) {
+        note(nil, of: node)
+      }
+    }
+  }
+
+  /// A peer whose value is first seen counts as consented against: what this node's former life has
+  /// consented to is not known.
+  private mutating func note(_ value: SessionValue?, of node: NodeID) {
+    guard var sight = sights[node] else {
+      sights[node] = Sight(value: value, consentedAgainst: .some(value))
+      return
+    }
+    sight.value = value
+    if let against = sight.consentedAgainst, against != value { sight.consentedAgainst = nil }
+    sights[node] = sight
+  }
+
+  /// A peer that is remembered as owner and has no session.
+  public mutating func mention(_ node: NodeID) {
+    if node != me, sights[node] == nil { note(nil, of: node) }
+  }
+
+  /// The store is another one: what was seen, and what others have promised who know the former one,
+  /// says nothing of it. What this node has promised it keeps.
+  public mutating func meetStore() {
+    sights = [:]
+    met = []
+    promisedAskedAt = [:]
+    roundAskedAt = nil
+  }
+
+  // MARK: Asked by others
+
+  /// Whether a promise is given. The caller has made sure that both know the same store.
+  public mutating func promise(to asker: NodeID, at now: Instant) -> Bool {
+    guard asker != me, let sight = sights[asker], sight.consentedAgainst == nil else {
+      return false
+    }
+    promisedUntil[asker] = now + timing.promise
+    return true
+  }
+
+  /// Whether this member consents to a claim. Asked by peers, and for claims of its own. The caller has
+  /// made sure that it has known the present store for a TTL: its promises to those that know another
+  /// one only have run out, and it gives none.
+  ///
+  /// - Parameter against: the session of the one it is claimed from; nil when there is none.
+  public mutating func consent(
+    against: StoreCall.Watched?, list: MemberList, at now: Instant
+  ) -> Bool {
+    // Who was added with a list that another does not know yet is not among those that one counts on.
+    guard let added = list.added[me],
+      list.added.keys.allSatisfy({ $0 == me || met.contains($0) || added <= listKnown[$0] ?? 0 })
+    else { return false }
+    guard let against else { return true }
+    guard against.node != me, added <= listKnown[against.node] ?? added,
+      let sight = sights[against.node], sight.value == against.value,
+      now >= promisedUntil[against.node] ?? now
+    else { return false }
+    sights[against.node]?.consentedAgainst = .some(sight.value)
+    return true
+  }
+
+  // MARK: Asking
+
+  /// Begins a round of questions to all listed members; returns its number.
+  public mutating func ask(at now: Instant) -> UInt64 {
+    round += 1
+    roundAskedAt = now
+    return round
+  }
+
+  /// A member has promised, in answer to that round. An answer to an earlier one is left out: it
+  /// would have to be counted from its own asking, and the newer one will come.
+  public mutating func promised(by member: NodeID, round: UInt64) {
+    guard round == self.round, let roundAskedAt else { return }
+    promisedAskedAt[member] = roundAskedAt
+  }
+
+  /// Until when the node may act by promises: the latest instant for which those of N − f count. Nil
+  /// when there are not so many, or the node is not listed.
+  public func deadline(list: MemberList) -> Instant? {
+    guard let roundAskedAt, list.added[me] != nil else { return nil }
+    // Its own promise is as new as its newest question.
+    let askedAt = list.added.keys.compactMap { $0 == me ? roundAskedAt : promisedAskedAt[$0] }
+      .sorted(by: >)
+    let needed = max(list.added.count - tolerance, 1)
+    guard askedAt.count >= needed else { return nil }
+    return askedAt[needed - 1] + (timing.promise - timing.margin)
+  }
+
+  /// Consents that a claim takes, the claimer's own among them.
+  public func consentsNeeded(list: MemberList) -> Int { min(tolerance + 1, list.added.count) }
+}

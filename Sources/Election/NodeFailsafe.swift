@@ -1,0 +1,86 @@
+extension NodeMachine {
+  // MARK: Asking
+
+  /// While heartbeats are not answered, every listed member is asked for its promise.
+  mutating func askForPromises(at now: Instant, _ out: inout [Directive]) {
+    guard session.failures > 0, !ownership.holdings.isEmpty, list.added[me.node] != nil,
+      let identity = ownership.identity
+    else { return }
+    if let askedAt = promiseAskedAt, now < askedAt + timing.renewEvery {
+      out.append(.wake(at: askedAt + timing.renewEvery))
+      return
+    }
+    promiseAskedAt = now
+    let request = FailsafeMachine.PromiseRequest(
+      asker: me, round: failsafe.ask(at: now), identity: identity, version: ownership.version)
+    for node in list.nodes where node != me.node { out.append(.ask(node, .promise(request))) }
+    out.append(.wake(at: now + timing.renewEvery))
+  }
+
+  /// Whether f + 1 members consent, this one counted. Asks those that have not been asked lately.
+  mutating func isConsented(
+    against watched: StoreCall.Watched?, at now: Instant, _ out: inout [Directive]
+  ) -> Bool {
+    guard failsafe.consent(against: watched, list: list, at: now) else {
+      out.append(.wake(at: now + timing.rankDelay))
+      return false
+    }
+    let given = consents[watched, default: []].filter { list.added[$0] != nil }.union([me.node])
+    consents[watched] = given
+    if given.count >= failsafe.consentsNeeded(list: list) { return true }
+    let nextAt = (consentAskedAt[watched] ?? Instant(nanoseconds: .min)) + timing.renewEvery
+    guard now >= nextAt, let identity = ownership.identity else {
+      out.append(.wake(at: nextAt))
+      return false
+    }
+    consentAskedAt[watched] = now
+    let request = FailsafeMachine.ConsentRequest(asker: me, identity: identity, against: watched)
+    for node in list.nodes where node != me.node && node != watched?.node && !given.contains(node) {
+      out.append(.ask(node, .consent(request)))
+    }
+    out.append(.wake(at: now + timing.renewEvery))
+    return false
+  }
+
+  mutating func answered(
+    _ answer: Answer, by member: NodeID, at now: Instant, _ out: inout [Directive]
+  ) {
+    switch answer {
+    case .refused: break
+    case .promised(let round, let identity, let version, let news):
+      guard identity == ownership.identity else { return }
+      // What was lost is gone before the deadline of all is moved. News that can't be told from old
+      // stories give no promise either; the next ones will.
+      if !news.isEmpty {
+        guard version >= ownership.newest else { return }
+        put(ownership.saw(news, of: identity, version: version), at: now, &out)
+      }
+      failsafe.promised(by: member, round: round)
+    case .consented(let against):
+      if consents[against]?.insert(member).inserted == true { claimsDueAt = now }
+    }
+  }
+
+  // MARK: Asked
+
+  mutating func answer(_ question: Question, by asker: NodeID, at now: Instant) -> Answer {
+    switch question {
+    case .promise(let request):
+      guard request.asker.node == asker, request.identity == ownership.identity,
+        failsafe.promise(to: asker, at: now)
+      else { return .refused }
+      let news =
+        ownership.version > request.version
+        ? ownership.table.values.filter { $0.changed > request.version } : []
+      return .promised(
+        round: request.round, request.identity, version: ownership.version,
+        news: news.sorted { $0.first < $1.first })
+    case .consent(let request):
+      guard request.identity == ownership.identity, !ownership.isQuarantined(at: now),
+        request.against?.node != me.node,
+        failsafe.consent(against: request.against, list: list, at: now)
+      else { return .refused }
+      return .consented(against: request.against)
+    }
+  }
+}

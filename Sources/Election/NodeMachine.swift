@@ -1,0 +1,268 @@
+/// One node's part in the cluster, whole: session, ownership, failsafe and leadership as one value.
+///
+/// The shell feeds it what happened and carries out what it returns, in order. It calls `step` with
+/// `.wake` at the earliest instant that any `wake(at:)` has named, or later. At every single send it asks
+/// `mayAct`, or hands `acting` and `validUntil` to whoever sends.
+///
+/// Contracts, in each list of directives: `.actingChanged` stands before the call that gives a range
+/// away, and before `.stopped`. Replies to calls may come in any order, late or never.
+public struct NodeMachine: Sendable, Equatable {
+  public struct CallID: Sendable, Hashable {
+    public var rawValue: UInt64
+    public init(_ rawValue: UInt64) { self.rawValue = rawValue }
+  }
+
+  public enum Question: Sendable, Hashable {
+    case promise(FailsafeMachine.PromiseRequest)
+    case consent(FailsafeMachine.ConsentRequest)
+  }
+
+  public enum Answer: Sendable, Hashable {
+    /// Given, with the store and version the promiser knows and the ranges that have changed since the
+    /// asker's.
+    case promised(round: UInt64, StoreIdentity, version: UInt64, news: [RangeRecord])
+    case consented(against: StoreCall.Watched?)
+    case refused
+  }
+
+  public enum Event: Sendable, Equatable {
+    case wake
+    case replied(CallID, StoreReply)
+    /// Not answered within the call timeout. It may have run, or may still.
+    case unreachable(CallID)
+    /// A peer asks; the answer comes as `.answer` with the same token.
+    case asked(Question, by: NodeID, token: UInt64)
+    case answered(Answer, by: NodeID)
+    /// A peer says that there is news in the store.
+    case nudged
+    case sealed(Serial, move: UInt64)
+    /// The node's own ranges cost this now; only what has changed.
+    case loads([Serial: RangeLoad])
+    case status(MemberStatus)
+    /// Controllers, or the vendor app for them, have seen these epochs.
+    case epochsSeen([OwnedRange])
+    /// No range is taken up any more. `stopped` follows when all work has ended.
+    case stop
+    case workEnded
+  }
+
+  public enum Directive: Sendable, Equatable {
+    /// For the store with that identity; see `StoreCall.isForAnyStore`.
+    case call(CallID, StoreCall, StoreIdentity?)
+    case ask(NodeID, Question)
+    case answer(token: UInt64, Answer)
+    case nudge(NodeID)
+    /// `acting` or `validUntil` is another than before.
+    case actingChanged
+    case seal(Serial, move: UInt64)
+    case wake(at: Instant)
+    /// The session is given back; nothing more comes.
+    case stopped
+    /// Another process has this node's name. This one holds nothing and does nothing more.
+    case replaced(by: Incarnation)
+  }
+
+  /// What a call under way was for.
+  enum Purpose: Sendable, Equatable {
+    case heartbeat(counter: UInt64)
+    case ranges
+    case handOver(Serial, to: NodeID)
+    case campaign
+    case lead
+    case release
+  }
+
+  public let me: Owner
+  let timing: Timing
+  var session: SessionMachine
+  var watch: PeerWatch
+  public internal(set) var ownership: OwnershipMachine
+  var failsafe: FailsafeMachine
+  var leadership: LeaderMachine
+  var duties: LeaderDuties
+  public internal(set) var list = MemberList()
+  public internal(set) var status = MemberStatus()
+  var loads: [Serial: RangeLoad] = [:]
+  var lastCall: UInt64 = 0
+  var underWay: [CallID: Purpose] = [:]
+  /// Consents collected for claims and removals, by what they are against.
+  var consents: [StoreCall.Watched?: Set<NodeID>] = [:]
+  var promiseAskedAt: Instant?
+  var consentAskedAt: [StoreCall.Watched?: Instant] = [:]
+  /// When claims are to be thought about next. What could make one due sooner sets it back.
+  var claimsDueAt = Instant(nanoseconds: .min)
+  /// What a claim has come to shows in the next view; none is made before that.
+  var hasClaimed = false
+  var life = Life.running
+  /// What was last told to the shell.
+  private var toldUntil: Instant?
+
+  enum Life: Sendable, Equatable { case running, stopping, releasing, over }
+
+  /// What a node is to keep over its lives (a file will do): what a store can lose, and its peers may
+  /// not be there to tell it.
+  public struct Memory: Sendable, Equatable {
+    public var list = MemberList()
+    public var listKnown: [NodeID: UInt64] = [:]
+    public var floors = RangeMap()
+    public init() {}
+  }
+
+  /// - Parameters:
+  ///   - me: its incarnation above that of any former life.
+  ///   - tolerance: f of the failsafe, 0 … 3.
+  ///   - memory: of the former life.
+  public init(
+    me: Owner, timing: Timing, tolerance: Int = 0, memory: Memory = Memory(),
+    limits: LeaderDuties.Limits = LeaderDuties.Limits()
+  ) {
+    self.me = me
+    self.timing = timing
+    session = SessionMachine(timing: timing)
+    watch = PeerWatch(ttl: timing.ttl)
+    ownership = OwnershipMachine(me: me, timing: timing, floors: memory.floors)
+    failsafe = FailsafeMachine(
+      me: me.node, tolerance: tolerance, timing: timing, listKnown: memory.listKnown)
+    list = memory.list
+    leadership = LeaderMachine(me: me, timing: timing)
+    duties = LeaderDuties(timing: timing, limits: limits)
+  }
+
+  /// To be kept by the shell when it changes.
+  public var memory: Memory {
+    var memory = Memory()
+    memory.list = list
+    memory.listKnown = failsafe.listKnown
+    memory.floors = ownership.floors
+    return memory
+  }
+
+  // MARK: Asked at the point of use
+
+  /// The ranges to act for, by first serial, until `validUntil`.
+  public var acting: [OwnedRange] { ownership.acting }
+
+  /// By the store or by promises, whichever reaches further; nil: not at all.
+  public var validUntil: Instant? {
+    guard life == .running || life == .stopping else { return nil }
+    guard let promised = failsafe.deadline(list: list) else { return session.deadline }
+    return session.deadline.map { max($0, promised) }
+  }
+
+  /// The epoch to act under for a serial at this instant; nil: not to act.
+  public func mayAct(for serial: Serial, at now: Instant) -> Epoch? {
+    guard let validUntil, now < validUntil else { return nil }
+    return acting.first { $0.serials.contains(serial) }?.epoch
+  }
+
+  public var role: LeaderMachine.Role { leadership.role }
+
+  // MARK: Step
+
+  public mutating func step(_ event: Event, at now: Instant) -> [Directive] {
+    guard life != .over else { return answerNo(event) }
+    var out: [Directive] = []
+    switch event {
+    case .wake: break
+    case .replied(let id, let reply): replied(id, reply, at: now, &out)
+    case .unreachable(let id): unreachable(id, at: now, &out)
+    case .asked(let question, let asker, let token):
+      out.append(.answer(token: token, answer(question, by: asker, at: now)))
+    case .answered(let answer, let member): answered(answer, by: member, at: now, &out)
+    case .nudged: beat(.nudged, at: now, &out)
+    case .sealed(let first, let move): put(ownership.sealed(first, move: move), at: now, &out)
+    case .loads(let new): loads.merge(new) { $1 }
+    case .status(let new):
+      status = new
+      claimsDueAt = now
+    case .epochsSeen(let epochs):
+      ownership.seen(epochs)
+      claimsDueAt = now
+    case .stop:
+      if life == .running {
+        life = .stopping
+        ownership.stop()
+        leadership.resign()
+      }
+    case .workEnded: workEnded(at: now, &out)
+    }
+    if life == .running || life == .stopping { proceed(at: now, &out) }
+    if validUntil != toldUntil {
+      toldUntil = validUntil
+      out.insert(.actingChanged, at: 0)
+    }
+    return NodeMachine.tidied(out)
+  }
+
+  /// Everything that time alone may make due.
+  private mutating func proceed(at now: Instant, _ out: inout [Directive]) {
+    beat(.wake, at: now, &out)
+    askForPromises(at: now, &out)
+    guard life == .running else { return }
+    claim(at: now, &out)
+    for directive in leadership.campaign(
+      watch: watch, isQuarantined: ownership.isQuarantined(at: now), isDraining: status.draining,
+      at: now)
+    {
+      switch directive {
+      case .campaign(let hint, let watched):
+        call(.campaign(me, hint: hint, watched: watched), .campaign, &out)
+      case .wake(let at): out.append(.wake(at: at))
+      }
+    }
+  }
+
+  private mutating func workEnded(at now: Instant, _ out: inout [Directive]) {
+    guard life == .stopping else { return }
+    life = .releasing
+    // Nothing is acted for any more before the session is given away.
+    put(ownership.stopped(), at: now, &out)
+    call(.release(me), .release, &out)
+  }
+
+  /// A node that is over says so to those who ask, lest they wait.
+  private func answerNo(_ event: Event) -> [Directive] {
+    if case .asked(_, _, let token) = event { [.answer(token: token, .refused)] } else { [] }
+  }
+
+  /// One `wake`, the earliest, at the end; one `.actingChanged`, the first.
+  private static func tidied(_ directives: [Directive]) -> [Directive] {
+    var out: [Directive] = []
+    var wakeAt: Instant?
+    var isToldActing = false
+    for directive in directives {
+      switch directive {
+      case .wake(let at): wakeAt = min(wakeAt ?? at, at)
+      case .actingChanged where isToldActing: continue
+      case .actingChanged:
+        isToldActing = true
+        out.append(directive)
+      default: out.append(directive)
+      }
+    }
+    if let wakeAt { out.append(.wake(at: wakeAt)) }
+    return out
+  }
+
+  // MARK: Calls
+
+  mutating func call(_ call: StoreCall, _ purpose: Purpose, _ out: inout [Directive]) {
+    lastCall += 1
+    let id = CallID(lastCall)
+    underWay[id] = purpose
+    out.append(.call(id, call, ownership.identity))
+  }
+
+  mutating func beat(_ event: SessionMachine.Event, at now: Instant, _ out: inout [Directive]) {
+    for directive in session.step(event, at: now) {
+      switch directive {
+      case .wake(let at): out.append(.wake(at: at))
+      case .heartbeat(let counter):
+        let beat = StoreCall.Heartbeat(
+          owner: me, counter: counter, status: status, list: list, since: ownership.version,
+          identity: ownership.identity, loads: loads)
+        call(.heartbeat(beat), .heartbeat(counter: counter), &out)
+      }
+    }
+  }
+}

@@ -1,0 +1,159 @@
+extension NodeMachine {
+  mutating func replied(
+    _ id: CallID, _ reply: StoreReply, at now: Instant, _ out: inout [Directive]
+  ) {
+    guard let purpose = underWay.removeValue(forKey: id) else { return }
+    switch (purpose, reply) {
+    case (.heartbeat(let counter), .view(let view)):
+      guard !ownership.isOutdated(view) else {
+        beat(.outdated(counter: counter), at: now, &out)
+        return
+      }
+      // In this order: a range that is lost is gone before the deadline of all is moved.
+      saw(view, at: now, &out)
+      beat(.confirmed(counter: counter), at: now, &out)
+      lead(at: now, &out)
+    case (_, .replaced(_, let by)):
+      life = .over
+      leadership.resign()
+      put(ownership.loseAll(), at: now, &out)
+      out.append(.replaced(by: by))
+    case (.ranges, .ranges(let identity, let version, let records)):
+      put(ownership.saw(records, of: identity, version: version), at: now, &out)
+      if hasClaimed { beat(.nudged, at: now, &out) }
+    case (.handOver(let first, let to), .ranges(let identity, let version, let records)):
+      put(ownership.saw(records, of: identity, version: version), at: now, &out)
+      if records.contains(where: { $0.first == first && $0.owner?.node == to }) {
+        out.append(.nudge(to))
+      }
+    case (.campaign, .leader(let identity, let record)):
+      if identity == ownership.identity {
+        leadership.saw(record)
+        lead(at: now, &out)
+      }
+    case (.lead, .leader(let identity, let record)):
+      if identity == ownership.identity { leadership.saw(record) }
+      // What was ordered is seen sooner, and the next orders with it.
+      beat(.nudged, at: now, &out)
+    case (_, .otherStore):
+      beat(.nudged, at: now, &out)
+    case (.release, _):
+      life = .over
+      out.append(.stopped)
+    default:
+      break
+    }
+  }
+
+  mutating func unreachable(_ id: CallID, at now: Instant, _ out: inout [Directive]) {
+    guard let purpose = underWay.removeValue(forKey: id) else { return }
+    switch purpose {
+    case .heartbeat(let counter):
+      beat(.unreachable(counter: counter), at: now, &out)
+      leadership.missed(session.failures)
+    case .release: call(.release(me), .release, &out)
+    // Whether it ran shows in the next view.
+    case .ranges, .handOver, .campaign, .lead: break
+    }
+  }
+
+  private mutating func saw(_ view: StoreView, at now: Instant, _ out: inout [Directive]) {
+    if view.identity != ownership.identity {
+      watch.forget()
+      failsafe.meetStore()
+      consents = [:]
+      consentAskedAt = [:]
+    }
+    let isFenced = validUntil.map { now >= $0 } ?? true
+    let directives = ownership.saw(view, isFenced: isFenced, at: now)
+    let isNews = watch.see(view.sessions, at: now)
+    failsafe.see(view.sessions, in: view.identity)
+    // Nobody has a session in a store that was emptied; those that are mentioned are missing from now.
+    var mentioned = Set(view.ranges.lazy.compactMap { $0.owner?.node })
+    if let leader = view.leader { mentioned.insert(leader.leader.node) }
+    for node in mentioned {
+      watch.watch(node, at: now)
+      failsafe.mention(node)
+    }
+    // Else time alone makes claims due, and time was thought of.
+    if isNews || hasClaimed || !view.ranges.isEmpty { claimsDueAt = now }
+    hasClaimed = false
+    if !consents.isEmpty {
+      consents = consents.filter { key, _ in key.map { watch.watched($0.node) == $0 } ?? true }
+      consentAskedAt = consentAskedAt.filter { consents[$0.key] != nil }
+    }
+    if view.list.number > list.number {
+      list = view.list
+      claimsDueAt = now
+    }
+    leadership.sawView(view.leader)
+    loads = loads.filter {
+      ownership.holdings[$0.key] != nil && ownership.table[$0.key]?.load != $0.value
+    }
+    put(directives, at: now, &out)
+  }
+
+  /// Carries over what the ownership machine wants done.
+  mutating func put(
+    _ directives: [OwnershipMachine.Directive], at now: Instant, _ out: inout [Directive]
+  ) {
+    for directive in directives {
+      switch directive {
+      case .actingChanged: out.append(.actingChanged)
+      case .seal(let first, let move): out.append(.seal(first, move: move))
+      case .wake(let at): out.append(.wake(at: at))
+      case .assert(let ranges): call(.assert(me, ranges), .ranges, &out)
+      case .handOver(let first, let move):
+        guard let to = ownership.table[first]?.move?.to,
+          !underWay.values.contains(.handOver(first, to: to))
+        else { continue }
+        call(.handOver(me, range: first, move: move), .handOver(first, to: to), &out)
+      }
+    }
+  }
+
+  /// Makes the claims that are due, a call for each owner they are claimed from.
+  mutating func claim(at now: Instant, _ out: inout [Directive]) {
+    guard !hasClaimed else { return }
+    guard now >= claimsDueAt else {
+      if claimsDueAt < .distantFuture { out.append(.wake(at: claimsDueAt)) }
+      return
+    }
+    let (wanted, nextAt) = ownership.claims(watch: watch, isDraining: status.draining, at: now)
+    claimsDueAt = nextAt
+    if nextAt < .distantFuture { out.append(.wake(at: nextAt)) }
+    guard list.added[me.node] != nil else { return }
+    for claim in wanted {
+      guard !claim.needsConsent || isConsented(against: claim.from, at: now, &out) else {
+        // Looked at again when a consent comes, or when it may be asked for once more.
+        claimsDueAt = min(claimsDueAt, now + timing.rankDelay)
+        continue
+      }
+      call(
+        .claim(
+          StoreCall.Claim(
+            claimer: me, list: list.number, watched: claim.from, ranges: claim.ranges)),
+        .ranges, &out)
+      hasClaimed = true
+    }
+  }
+
+  // MARK: Leading
+
+  private mutating func lead(at now: Instant, _ out: inout [Directive]) {
+    guard life == .running, case .leading(let term) = leadership.role,
+      let record = leadership.leader,
+      !ownership.isQuarantined(at: now), !underWay.values.contains(.lead)
+    else { return }
+    var (actions, removals) = duties.orders(
+      LeaderDuties.Sight(
+        table: ownership.table, version: ownership.version, list: list, watch: watch,
+        floors: ownership.floors),
+      at: now)
+    for removal in removals
+    where removal.isReleased || isConsented(against: removal.watched, at: now, &out) {
+      actions.append(.removeMember(removal.watched, list: list.number))
+    }
+    if !actions.isEmpty { call(.lead(me, term, order: record.orders + 1, actions), .lead, &out) }
+  }
+}

@@ -1,0 +1,240 @@
+/// Which ranges a node holds, gives away and claims.
+///
+/// Fed with everything the store says; truth is in the store, and each reply is taken in whole before
+/// the session's deadline is moved. Not held while others may hold it, whatever is lost: see
+/// Docs/OWNERSHIP.md for why.
+public struct OwnershipMachine: Sendable, Equatable {
+  public enum Phase: Sendable, Equatable {
+    case held
+    /// Held by the word of a store that is no more, and to be asserted. Not acted for until the present
+    /// one has taken it down: others that wait for this node wait for it to meet the store only.
+    case unconfirmed
+    /// Taking nothing new; what is under way ends.
+    case sealing(move: UInt64)
+    /// Not acting any more; to be handed over.
+    case sealed(move: UInt64)
+  }
+
+  public struct Holding: Sendable, Equatable {
+    public var range: OwnedRange
+    public var phase = Phase.held
+
+    var isActive: Bool {
+      switch phase {
+      case .held, .sealing: true
+      case .unconfirmed, .sealed: false
+      }
+    }
+  }
+
+  public enum Directive: Sendable, Equatable {
+    /// `acting` has changed. Comes before whatever relies on it: a range is no longer acted for when
+    /// the call that gives it away is made.
+    case actingChanged
+    case seal(Serial, move: UInt64)
+    case handOver(Serial, move: UInt64)
+    case assert([OwnedRange])
+    case wake(at: Instant)
+  }
+
+  let me: Owner
+  let timing: Timing
+  /// Everything the store has, as last seen.
+  public private(set) var table: [Serial: RangeRecord] = [:]
+  public private(set) var identity: StoreIdentity?
+  /// Of the store, up to which everything is in the table.
+  public private(set) var version: UInt64 = 0
+  /// Of the store, that anything seen is from.
+  public private(set) var newest: UInt64 = 0
+  public private(set) var holdings: [Serial: Holding] = [:]
+  /// Nothing is claimed or taken up before.
+  public private(set) var quarantineUntil: Instant?
+  /// The highest epochs ever seen, whatever the store forgets.
+  public private(set) var floors: RangeMap
+  private(set) var isStopping = false
+
+  /// - Parameter floors: what this node's former life knew of epochs.
+  public init(me: Owner, timing: Timing, floors: RangeMap = RangeMap()) {
+    self.me = me
+    self.timing = timing
+    self.floors = floors
+  }
+
+  /// The ranges to act for, by first serial, as long as the deadline has not passed.
+  public var acting: [OwnedRange] {
+    holdings.values.filter(\.isActive).map(\.range).sorted { $0.first < $1.first }
+  }
+
+  // MARK: What the store says
+
+  /// - Parameter isFenced: the node may not act at this instant. Others may have claimed, or may act, by
+  ///   the word of the store that is lost: a node that is fenced has nothing to assert.
+  public mutating func saw(_ view: StoreView, isFenced: Bool, at now: Instant) -> [Directive] {
+    var directives: [Directive] = []
+    let before = acting
+    if view.identity != identity { meet(view.identity, isFenced: isFenced, at: now) }
+    if view.isWhole {
+      table = Dictionary(uniqueKeysWithValues: view.ranges.map { ($0.first, $0) })
+    } else {
+      for first in view.removed { table[first] = nil }
+      for record in view.ranges { table[record.first] = record }
+    }
+    version = view.version
+    for record in view.ranges { note(record) }
+    newest = view.version
+    directives += settle(view.ranges)
+    dropMissing(at: now)
+    directives += handOversAgain()
+    let unheard = holdings.values.filter { $0.phase == .unconfirmed }.map(\.range)
+    if !unheard.isEmpty { directives.append(.assert(unheard.sorted { $0.first < $1.first })) }
+    return before == acting ? directives : [.actingChanged] + directives
+  }
+
+  /// A view that other answers have overtaken. It must not be taken in: it would bring back what they
+  /// have ended.
+  public func isOutdated(_ view: StoreView) -> Bool {
+    view.identity == identity && view.version < newest
+  }
+
+  /// What a claim, an assertion or a hand-over came to, or what a peer knows that is newer. From before
+  /// what is known already, it changes nothing.
+  public mutating func saw(
+    _ records: [RangeRecord], of identity: StoreIdentity, version: UInt64
+  ) -> [Directive] {
+    guard identity == self.identity, version >= newest else { return [] }
+    newest = version
+    let before = acting
+    for record in records {
+      table[record.first] = record
+      note(record)
+    }
+    let directives = settle(records)
+    return before == acting ? directives : [.actingChanged] + directives
+  }
+
+  private mutating func meet(_ identity: StoreIdentity, isFenced: Bool, at now: Instant) {
+    // What was sealed may be another's by now: its hand-over may have run.
+    holdings =
+      isFenced ? [:] : holdings.filter { $0.value.isActive || $0.value.phase == .unconfirmed }
+    for first in holdings.keys { holdings[first]?.phase = .unconfirmed }
+    self.identity = identity
+    version = 0
+    newest = 0
+    table = [:]
+    quarantineUntil = now + timing.ttl
+  }
+
+  private mutating func note(_ record: RangeRecord) {
+    floors.raiseFloor(of: record.serials, to: record.epoch)
+  }
+
+  /// Nothing that may be others' is taken.
+  public func isQuarantined(at now: Instant) -> Bool { quarantineUntil.map { now < $0 } ?? true }
+
+  /// Brings what is held in line with these records.
+  private mutating func settle(_ records: [RangeRecord]) -> [Directive] {
+    // What is by the word of another store is an old story; what is held against it is asserted.
+    let records = records.filter { $0.store == identity }
+    if !records.isEmpty, !holdings.isEmpty { dropOverlapped(by: records) }
+    return records.filter { $0.owner == me }.flatMap { adopt($0) }
+  }
+
+  /// What others have, and what was merged into another one of this node's, however it was cut.
+  private mutating func dropOverlapped(by records: [RangeRecord]) {
+    let held = holdings.values.map(\.range).sorted { $0.first < $1.first }
+    var i = 0
+    for record in records.sorted(by: { $0.first < $1.first }) {
+      while i < held.count, held[i].last < record.first { i += 1 }
+      var j = i
+      while j < held.count, held[j].first <= record.last {
+        if record.owner != me || held[j].first != record.first { holdings[held[j].first] = nil }
+        j += 1
+      }
+    }
+  }
+
+  /// What the store does not have was merged away, or cut otherwise: what covers it now says whose it
+  /// is. A store that has just been met may not have heard of it yet.
+  private mutating func dropMissing(at now: Instant) {
+    let isNew = isQuarantined(at: now)
+    for (first, holding) in holdings where table[first] == nil {
+      if holding.phase == .unconfirmed && isNew { continue }
+      holdings[first] = nil
+    }
+  }
+
+  /// For those that were sealed and are still this node's: the call may have been lost.
+  private func handOversAgain() -> [Directive] {
+    holdings.sorted { $0.key < $1.key }.compactMap { first, holding in
+      guard case .sealed(let move) = holding.phase, table[first]?.move?.number == move else {
+        return nil
+      }
+      return .handOver(first, move: move)
+    }
+  }
+
+  private mutating func adopt(_ record: RangeRecord) -> [Directive] {
+    if holdings[record.first] != nil {
+      holdings[record.first]?.range = record.piece
+    } else if !isStopping {
+      holdings[record.first] = Holding(range: record.piece)
+    }
+    return follow(record)
+  }
+
+  /// What the record orders to be done about its move.
+  private mutating func follow(_ record: RangeRecord) -> [Directive] {
+    guard let holding = holdings[record.first] else { return [] }
+    switch (holding.phase, record.move) {
+    case (.unconfirmed, nil):
+      holdings[record.first]?.phase = .held
+      return []
+    case (.held, let move?), (.unconfirmed, let move?):
+      holdings[record.first]?.phase = .sealing(move: move.number)
+      return [.seal(record.first, move: move.number)]
+    case (.sealing(let old), let move?) where old != move.number:
+      holdings[record.first]?.phase = .sealing(move: move.number)
+      return [.seal(record.first, move: move.number)]
+    case (.sealed(let old), let move?):
+      // Sealed is sealed, for whichever move; a hand-over whose outcome is not known is made again.
+      if old != move.number { holdings[record.first]?.phase = .sealed(move: move.number) }
+      return [.handOver(record.first, move: move.number)]
+    case (.sealing, nil), (.sealed, nil):
+      // Taken back. A hand-over that is still on its way names a move that is no more.
+      holdings[record.first]?.phase = .held
+      return []
+    case (.held, nil), (.sealing, _):
+      return []
+    }
+  }
+
+  /// Controllers, or the vendor app for them, have seen these epochs.
+  public mutating func seen(_ epochs: [OwnedRange]) {
+    for seen in epochs { floors.raiseFloor(of: seen.serials, to: seen.epoch) }
+  }
+
+  // MARK: What the node does
+
+  /// What was under way for a range that was sealed has ended.
+  public mutating func sealed(_ first: Serial, move: UInt64) -> [Directive] {
+    guard holdings[first]?.phase == .sealing(move: move) else { return [] }
+    holdings[first]?.phase = .sealed(move: move)
+    return [.actingChanged, .handOver(first, move: move)]
+  }
+
+  /// From now on nothing is taken up; what is held ends when `stopped` is called.
+  public mutating func stop() { isStopping = true }
+
+  /// All work has ended: nothing is held any more.
+  public mutating func stopped() -> [Directive] {
+    holdings = [:]
+    return [.actingChanged]
+  }
+
+  /// The node is fenced, or another life of it has begun.
+  public mutating func loseAll() -> [Directive] {
+    guard !holdings.isEmpty else { return [] }
+    holdings = [:]
+    return [.actingChanged]
+  }
+}

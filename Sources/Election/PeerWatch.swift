@@ -1,0 +1,85 @@
+/// Watches the sessions of peers, by this node's clock alone.
+///
+/// A peer is dead when its session is released, or when what is watched of it has been the same for
+/// one TTL. The key's own expiry in the store proves nothing: a session that is missing is a value like
+/// any other.
+public struct PeerWatch: Sendable, Equatable {
+  private struct Entry: Sendable, Equatable {
+    var session: SessionRecord?
+    /// When this value was first seen.
+    var firstSeenAt: Instant
+  }
+
+  private let ttl: Duration
+  private var entries: [NodeID: Entry] = [:]
+
+  public init(ttl: Duration) {
+    self.ttl = ttl
+  }
+
+  /// Everything that is in the store now. Peers watched before that are not among them are missing.
+  /// Returns whether somebody is to be judged otherwise than by the time that passes.
+  public mutating func see(_ sessions: [SessionRecord], at now: Instant) -> Bool {
+    var isNews = false
+    for session in sessions {
+      if note(session, of: session.node, at: now) { isNews = true }
+    }
+    if entries.count > sessions.count {
+      for node in entries.keys where !sessions.contains(where: { $0.node == node }) {
+        if note(nil, of: node, at: now) { isNews = true }
+      }
+    }
+    return isNews
+  }
+
+  /// A node is mentioned as owner or leader; if it has no session, it is missing from now on.
+  public mutating func watch(_ node: NodeID, at now: Instant) {
+    if entries[node] == nil { entries[node] = Entry(session: nil, firstSeenAt: now) }
+  }
+
+  /// After a change of the store's identity: what was watched is of another store.
+  public mutating func forget() {
+    entries = [:]
+  }
+
+  private mutating func note(
+    _ session: SessionRecord?, of node: NodeID, at now: Instant
+  ) -> Bool {
+    guard let old = entries[node] else {
+      entries[node] = Entry(session: session, firstSeenAt: now)
+      return true
+    }
+    let isSame = old.session?.value == session?.value
+    entries[node] = Entry(session: session, firstSeenAt: isSame ? old.firstSeenAt : now)
+    return old.session?.released != session?.released || old.session?.status != session?.status
+      || old.session?.value.incarnation != session?.value.incarnation
+  }
+
+  public func session(of node: NodeID) -> SessionRecord? { entries[node]?.session }
+
+  /// What a claim from the node has to name.
+  public func watched(_ node: NodeID) -> StoreCall.Watched {
+    StoreCall.Watched(node, entries[node]?.session?.value)
+  }
+
+  /// When the node is dead, if nothing is seen of it until then; nil when it was never seen.
+  public func deadAt(_ node: NodeID) -> Instant? {
+    guard let entry = entries[node] else { return nil }
+    return entry.session?.released == true ? entry.firstSeenAt : entry.firstSeenAt + ttl
+  }
+
+  public func isDead(_ node: NodeID, at now: Instant) -> Bool {
+    deadAt(node).map { now >= $0 } ?? false
+  }
+
+  /// Has a session that is not dead.
+  public func isAlive(_ node: NodeID, at now: Instant) -> Bool {
+    entries[node]?.session != nil && !isDead(node, at: now)
+  }
+
+  /// Those that have a session which is not dead, by name.
+  public func alive(at now: Instant) -> [SessionRecord] {
+    entries.values.compactMap(\.session).filter { isAlive($0.node, at: now) }
+      .sorted { $0.node < $1.node }
+  }
+}
