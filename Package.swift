@@ -65,6 +65,11 @@ let package = Package(
       name: "CFleet", dependencies: ["CSCP"], cSettings: c, linkerSettings: [.linkedLibrary("m")]),
     // Pure: imports nothing.
     .target(name: "Election", swiftSettings: swift),
+    // Simulated clock, store and network. Never in a product.
+    .target(name: "ClusterTestKit", dependencies: ["Election"], swiftSettings: swift),
+    .executableTarget(
+      name: "cluster-sim", dependencies: ["ClusterTestKit", "Election", argumentParser],
+      swiftSettings: swift),
     .systemLibrary(
       name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
     .target(name: "CHTTP2", dependencies: ["CNGHTTP2"], cSettings: c),

@@ -19,6 +19,7 @@ struct Table {
     // Pure: decides, and does nothing else.
     "Election": [],
     "ClusterTestKit": ["Election"],
+    "cluster-sim": ["ClusterTestKit", "Election", "ArgumentParser"],
 
     // Links to the outside, without knowledge of doors.
     "RedisLink": system.union(["CHiredis"]),

@@ -1,0 +1,44 @@
+/// Which messages arrive, and when.
+struct SimulatedNetwork {
+  private var toStore: [Bool]
+  private var fromStore: [Bool]
+  private var between: [[Bool]]
+  /// One message in so many is lost; 0 = none.
+  var lossOneIn = 0
+  /// One message in so many takes seconds.
+  var slowOneIn = 0
+
+  init(nodes: Int) {
+    toStore = Array(repeating: true, count: nodes)
+    fromStore = toStore
+    between = Array(repeating: toStore, count: nodes)
+  }
+
+  func reachesStore(_ i: Int) -> Bool { toStore[i] }
+  func reachedByStore(_ i: Int) -> Bool { fromStore[i] }
+  func reaches(_ i: Int, _ j: Int) -> Bool { between[i][j] }
+
+  func loses(_ random: inout Seeded) -> Bool { lossOneIn > 0 && random.once(in: lossOneIn) }
+
+  /// Messages overtake one another.
+  func delay(_ random: inout Seeded) -> Int64 {
+    if slowOneIn > 0, random.once(in: slowOneIn) { return random.ns(ms: 10...5000) }
+    return random.ns(ms: 0.05...1.5)
+  }
+
+  mutating func setStore(_ i: Int, to: Bool? = nil, from: Bool? = nil) {
+    if let to { toStore[i] = to }
+    if let from { fromStore[i] = from }
+  }
+
+  mutating func setPeers(_ i: Int, _ works: Bool, isOneWay: Bool) {
+    for j in between.indices where j != i {
+      between[i][j] = works
+      if !isOneWay { between[j][i] = works }
+    }
+  }
+
+  mutating func heal() {
+    self = SimulatedNetwork(nodes: toStore.count)
+  }
+}

@@ -1,0 +1,130 @@
+import Election
+
+/// A cluster in one value: nodes, store, network and clocks, all driven by one seed. Not sendable work:
+/// a simulation runs on one thread, many of them run on many.
+///
+/// True time is in nanoseconds from 0. Each node has a clock of its own, with its own origin and rate.
+public struct Simulation {
+  public struct Options: Sendable {
+    public var nodes = 5
+    public var tolerance = 0
+    /// Mean time between faults; nil for none.
+    public var faultEvery: Double? = 3
+    /// Seconds of faults, and then of peace at whose end everything must be well.
+    public var faultyFor = 60.0
+    public var peaceFor = 25.0
+    /// Seconds after which, in peace, every serial is acted for again.
+    public var recoversIn = 4.0
+    /// Controllers' serials that are looked at.
+    public var probes = 12
+    public var faults = Fault.Kind.allCases
+    /// Mean time between reports of loads, so that ranges are split, joined and moved; nil for none.
+    public var loadsEvery: Double? = 2
+    public init() {}
+  }
+
+  /// A promise that was broken, with the seed to see it again.
+  public struct Violation: Error, CustomStringConvertible {
+    public var seed: UInt64
+    public var atSeconds: Double
+    public var what: String
+    public var description: String { "seed \(seed), at \(atSeconds) s: \(what)" }
+  }
+
+  public struct Report: Sendable, Equatable {
+    public var seconds = 0.0
+    public var steps = 0
+    public var faults = 0
+    public var crashes = 0
+    /// Times that another node began to act for a controller's serial.
+    public var grants = 0
+    /// Ranges handed over as planned.
+    public var moves = 0
+    /// From the end of faults until a controller was served again, in ms; only those that were not.
+    public var recoveriesMs: [Double] = []
+    public init() {}
+  }
+
+  enum Item {
+    case wake(node: Int, life: UInt64)
+    case arrive(
+      node: Int, life: UInt64, id: NodeMachine.CallID, StoreCall, known: StoreIdentity?)
+    case reply(node: Int, life: UInt64, id: NodeMachine.CallID, StoreReply)
+    case timeout(node: Int, life: UInt64, id: NodeMachine.CallID)
+    case ask(from: Int, life: UInt64, to: Int, NodeMachine.Question)
+    case answer(from: Int, to: Int, life: UInt64, NodeMachine.Answer)
+    /// To one life of the node, or to whichever it is in.
+    case tell(node: Int, life: UInt64?, NodeMachine.Event)
+    case start(Int)
+    case resume(Int)
+    case heal(Fault)
+    case fault
+    case loads
+    case peace
+    case lookAround
+    case judge
+  }
+
+  public let seed: UInt64
+  let options: Options
+  var random: Seeded
+  var now: Int64 = 0
+  var agenda = Agenda<Item>()
+  var nodes: [SimulatedNode]
+  var store: MemoryStore
+  var storeIsUp = true
+  var identities: UInt64 = 1
+  /// The store as it was a moment ago: what a failover may go back to.
+  var earlier: MemoryStore
+  var network: SimulatedNetwork
+  var isPeace = false
+  var oracle: Oracle
+  public internal(set) var report = Report()
+  /// What happened, for people; filled only when wanted.
+  public internal(set) var trace: [String] = []
+  let isTraced: Bool
+
+  public init(seed: UInt64, options: Options = Options(), isTraced: Bool = false) {
+    self.seed = seed
+    self.options = options
+    self.isTraced = isTraced
+    random = Seeded(seed)
+    store = MemoryStore(identity: StoreIdentity("1"))
+    earlier = store
+    network = SimulatedNetwork(nodes: options.nodes)
+    oracle = Oracle(nodes: options.nodes, probes: options.probes)
+    nodes = []
+    for i in 0..<options.nodes {
+      nodes.append(SimulatedNode(index: i, random: &random))
+      agenda.enter(.start(i), at: random.ns(ms: 0...2000))
+    }
+    if let every = options.faultEvery {
+      agenda.enter(.fault, at: random.ns(ms: 5000...(5000 + every * 2000)))
+    }
+    if options.loadsEvery != nil { agenda.enter(.loads, at: 3_000_000_000) }
+    agenda.enter(.peace, at: Int64(options.faultyFor * 1e9))
+  }
+
+  /// Runs one stretch of faults and the peace after it, or more; throws at the first broken promise.
+  public mutating func run(seconds: Double) throws(Violation) {
+    let end = Int64(seconds * 1e9)
+    while let at = agenda.nextAt, at <= end {
+      guard let (at, item) = agenda.take() else { break }
+      now = at
+      try handle(item)
+      report.steps += 1
+    }
+    report.seconds = seconds
+    report.grants = oracle.grants
+    report.recoveriesMs = oracle.recoveriesMs
+    report.moves = store.handOvers
+  }
+
+  func violation(_ what: String) -> Violation {
+    Violation(seed: seed, atSeconds: Double(now) / 1e9, what: what)
+  }
+
+  mutating func note(_ text: String) {
+    trace.append("\(Double(now / 100_000) / 10_000) \(text)")
+  }
+}
