@@ -45,13 +45,11 @@ extension Simulation {
       }
     case .storeDown: storeIsUp = false
     case .storeEmptied:
-      identities += 1
-      store = MemoryStore(identity: StoreIdentity("\(identities)"))
+      store = MemoryStore(identity: newIdentity())
       earlier = store
     case .storeFailedOver:
-      identities += 1
       store = earlier
-      store.become(StoreIdentity("\(identities)"))
+      store.become(newIdentity())
     case .loss: network.lossOneIn = 2 + random.below(20)
     case .slowness: network.slowOneIn = 5 + random.below(40)
     case .stop:
@@ -61,6 +59,10 @@ extension Simulation {
         .tell(node: i, life: nodes[i].life, .workEnded), at: now + random.ns(ms: 1...500))
     case .drain: enter(.status(MemberStatus(draining: true)), i)
     }
+  }
+
+  private mutating func newIdentity() -> StoreIdentity {
+    StoreIdentity(String(random.next() | 1 << 63, radix: 16))
   }
 
   private mutating func enter(_ event: NodeMachine.Event, _ i: Int) {
@@ -103,6 +105,7 @@ extension Simulation {
     storeIsUp = true
     for i in nodes.indices {
       if nodes[i].isPaused { agenda.enter(.resume(i), at: now) }
+      if nodes[i].machine == nil { agenda.enter(.start(i), at: now + random.ns(ms: 0...500)) }
       enter(.status(MemberStatus()), i)
     }
   }

@@ -41,8 +41,8 @@ final class SimulatedNode {
 
   /// What it may act for, and until when in true time; nil when there is no process.
   var right: (ranges: [OwnedRange], until: Int64)? {
-    guard machine != nil else { return nil }
-    return (machine!.acting, machine!.validUntil.map { trueTime(of: $0) } ?? 0)
+    guard let (ranges, until) = machine?.right() else { return nil }
+    return (ranges, until.map { trueTime(of: $0) } ?? 0)
   }
 
   /// The process is gone; what it has kept stays.
@@ -68,5 +68,13 @@ final class SimulatedNode {
 
   func trueTime(after duration: Duration, from now: Int64) -> Int64 {
     now + Int64(Double(duration.wholeNanoseconds) / rate)
+  }
+}
+
+extension NodeMachine {
+  /// Mutating, so that a machine in a class is looked at where it is; a copy of one takes longer than a
+  /// step.
+  fileprivate mutating func right() -> (ranges: [OwnedRange], until: Instant?) {
+    (acting, validUntil)
   }
 }

@@ -73,7 +73,6 @@ public struct Simulation {
   var nodes: [SimulatedNode]
   var store: MemoryStore
   var storeIsUp = true
-  var identities: UInt64 = 1
   /// The store as it was a moment ago: what a failover may go back to.
   var earlier: MemoryStore
   var network: SimulatedNetwork
@@ -89,7 +88,7 @@ public struct Simulation {
     self.options = options
     self.isTraced = isTraced
     random = Seeded(seed)
-    store = MemoryStore(identity: StoreIdentity("1"))
+    store = MemoryStore(identity: StoreIdentity("0000000000000001"))
     earlier = store
     network = SimulatedNetwork(nodes: options.nodes)
     oracle = Oracle(nodes: options.nodes, probes: options.probes)
@@ -117,7 +116,6 @@ public struct Simulation {
     report.seconds = seconds
     report.grants = oracle.grants
     report.recoveriesMs = oracle.recoveriesMs
-    report.moves = store.handOvers
   }
 
   func violation(_ what: String) -> Violation {

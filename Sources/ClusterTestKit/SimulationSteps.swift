@@ -45,6 +45,11 @@ extension Simulation {
     guard storeIsUp, network.reachesStore(i) else { return }
     if random.once(in: 50) { earlier = store }
     let reply = store.run(call, for: known)
+    if case .handOver(let from, _, _) = call, case .ranges(_, _, let records) = reply,
+      records.contains(where: { $0.owner?.node != from.node })
+    {
+      report.moves += 1
+    }
     if isTraced { note("  \(nodes[i].id)/\(life) \(call) -> \(reply)") }
     guard network.reachedByStore(i), !network.loses(&random) else { return }
     let reaches = now + network.delay(&random)

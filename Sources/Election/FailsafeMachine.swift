@@ -110,8 +110,7 @@ public struct FailsafeMachine: Sendable, Equatable {
   public mutating func meetStore() {
     sights = [:]
     met = []
-    promisedAskedAt = [:]
-    roundAskedAt = nil
+    storeAnswered()
   }
 
   // MARK: Asked by others
@@ -153,6 +152,13 @@ public struct FailsafeMachine: Sendable, Equatable {
     round += 1
     roundAskedAt = now
     return round
+  }
+
+  /// What the store confirms reaches further than any promise that was asked for before.
+  public mutating func storeAnswered() {
+    guard roundAskedAt != nil else { return }
+    roundAskedAt = nil
+    promisedAskedAt = [:]
   }
 
   /// A member has promised, in answer to that round. An answer to an earlier one is left out: it

@@ -9,8 +9,6 @@ public struct MemoryStore: Sendable, Equatable {
   private var sessions: [NodeID: SessionRecord] = [:]
   private var leader: LeaderRecord?
   public private(set) var list = MemberList()
-  /// Since the store was made; for those who look on.
-  public private(set) var handOvers = 0
   private var ranges: [Serial: RangeRecord] = [:]
   private var tombstones: [(first: Serial, changed: UInt64)] = []
   /// A version below this cannot be answered with changes.
@@ -154,7 +152,9 @@ public struct MemoryStore: Sendable, Equatable {
     else { return }
     let known = max(record.epoch, wanted.epoch)
     let here = identity
-    guard let epoch = record.store == identity ? known.next : known.nextAfterLoss else { return }
+    guard let epoch = record.store == identity ? known.next : known.nextAfterLoss(in: here) else {
+      return
+    }
     change(wanted.first) {
       $0.owner = claim.claimer
       $0.epoch = epoch
@@ -223,7 +223,6 @@ public struct MemoryStore: Sendable, Equatable {
       let to = sessions[pending.to],
       !to.released
     {
-      handOvers += 1
       change(range) {
         $0.owner = Owner(pending.to, to.value.incarnation)
         $0.epoch = epoch

@@ -12,11 +12,12 @@ extension NodeMachine {
       // In this order: a range that is lost is gone before the deadline of all is moved.
       saw(view, at: now, &out)
       beat(.confirmed(counter: counter), at: now, &out)
+      failsafe.storeAnswered()
       lead(at: now, &out)
     case (_, .replaced(_, let by)):
       life = .over
       leadership.resign()
-      put(ownership.loseAll(), at: now, &out)
+      put(ownership.stopped(), at: now, &out)
       out.append(.replaced(by: by))
     case (.ranges, .ranges(let identity, let version, let records)):
       put(ownership.saw(records, of: identity, version: version), at: now, &out)

@@ -46,7 +46,12 @@ public struct OwnershipMachine: Sendable, Equatable {
   public private(set) var version: UInt64 = 0
   /// Of the store, that anything seen is from.
   public private(set) var newest: UInt64 = 0
-  public private(set) var holdings: [Serial: Holding] = [:]
+  public private(set) var holdings: [Serial: Holding] = [:] {
+    didSet { isActingStale = true }
+  }
+  /// The ranges to act for, by first serial, as long as the deadline has not passed.
+  public private(set) var acting: [OwnedRange] = []
+  private var isActingStale = false
   /// Nothing is claimed or taken up before.
   public private(set) var quarantineUntil: Instant?
   /// The highest epochs ever seen, whatever the store forgets.
@@ -60,9 +65,14 @@ public struct OwnershipMachine: Sendable, Equatable {
     self.floors = floors
   }
 
-  /// The ranges to act for, by first serial, as long as the deadline has not passed.
-  public var acting: [OwnedRange] {
-    holdings.values.filter(\.isActive).map(\.range).sorted { $0.first < $1.first }
+  /// Brings `acting` up to date; at the end of everything that may have changed what is held.
+  private mutating func told(_ directives: [Directive]) -> [Directive] {
+    guard isActingStale else { return directives }
+    isActingStale = false
+    let now = holdings.values.filter(\.isActive).map(\.range).sorted { $0.first < $1.first }
+    guard now != acting else { return directives }
+    acting = now
+    return [.actingChanged] + directives
   }
 
   // MARK: What the store says
@@ -71,7 +81,6 @@ public struct OwnershipMachine: Sendable, Equatable {
   ///   the word of the store that is lost: a node that is fenced has nothing to assert.
   public mutating func saw(_ view: StoreView, isFenced: Bool, at now: Instant) -> [Directive] {
     var directives: [Directive] = []
-    let before = acting
     if view.identity != identity { meet(view.identity, isFenced: isFenced, at: now) }
     if view.isWhole {
       table = Dictionary(uniqueKeysWithValues: view.ranges.map { ($0.first, $0) })
@@ -87,7 +96,7 @@ public struct OwnershipMachine: Sendable, Equatable {
     directives += handOversAgain()
     let unheard = holdings.values.filter { $0.phase == .unconfirmed }.map(\.range)
     if !unheard.isEmpty { directives.append(.assert(unheard.sorted { $0.first < $1.first })) }
-    return before == acting ? directives : [.actingChanged] + directives
+    return told(directives)
   }
 
   /// A view that other answers have overtaken. It must not be taken in: it would bring back what they
@@ -103,13 +112,11 @@ public struct OwnershipMachine: Sendable, Equatable {
   ) -> [Directive] {
     guard identity == self.identity, version >= newest else { return [] }
     newest = version
-    let before = acting
     for record in records {
       table[record.first] = record
       note(record)
     }
-    let directives = settle(records)
-    return before == acting ? directives : [.actingChanged] + directives
+    return told(settle(records))
   }
 
   private mutating func meet(_ identity: StoreIdentity, isFenced: Bool, at now: Instant) {
@@ -219,22 +226,15 @@ public struct OwnershipMachine: Sendable, Equatable {
   public mutating func sealed(_ first: Serial, move: UInt64) -> [Directive] {
     guard holdings[first]?.phase == .sealing(move: move) else { return [] }
     holdings[first]?.phase = .sealed(move: move)
-    return [.actingChanged, .handOver(first, move: move)]
+    return told([.handOver(first, move: move)])
   }
 
   /// From now on nothing is taken up; what is held ends when `stopped` is called.
   public mutating func stop() { isStopping = true }
 
-  /// All work has ended: nothing is held any more.
+  /// All work has ended, or another life of the node has begun: nothing is held any more.
   public mutating func stopped() -> [Directive] {
     holdings = [:]
-    return [.actingChanged]
-  }
-
-  /// The node is fenced, or another life of it has begun.
-  public mutating func loseAll() -> [Directive] {
-    guard !holdings.isEmpty else { return [] }
-    holdings = [:]
-    return [.actingChanged]
+    return told([])
   }
 }

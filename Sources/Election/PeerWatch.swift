@@ -5,13 +5,15 @@
 /// any other.
 public struct PeerWatch: Sendable, Equatable {
   private struct Entry: Sendable, Equatable {
+    let node: NodeID
     var session: SessionRecord?
     /// When this value was first seen.
     var firstSeenAt: Instant
   }
 
   private let ttl: Duration
-  private var entries: [NodeID: Entry] = [:]
+  /// By node. A cluster has few: to look through them is quicker than to hash.
+  private var entries: [Entry] = []
 
   public init(ttl: Duration) {
     self.ttl = ttl
@@ -25,7 +27,7 @@ public struct PeerWatch: Sendable, Equatable {
       if note(session, of: session.node, at: now) { isNews = true }
     }
     if entries.count > sessions.count {
-      for node in entries.keys where !sessions.contains(where: { $0.node == node }) {
+      for node in entries.map(\.node) where !sessions.contains(where: { $0.node == node }) {
         if note(nil, of: node, at: now) { isNews = true }
       }
     }
@@ -34,37 +36,44 @@ public struct PeerWatch: Sendable, Equatable {
 
   /// A node is mentioned as owner or leader; if it has no session, it is missing from now on.
   public mutating func watch(_ node: NodeID, at now: Instant) {
-    if entries[node] == nil { entries[node] = Entry(session: nil, firstSeenAt: now) }
+    if entry(of: node) == nil { add(Entry(node: node, session: nil, firstSeenAt: now)) }
   }
 
   /// After a change of the store's identity: what was watched is of another store.
   public mutating func forget() {
-    entries = [:]
+    entries = []
+  }
+
+  private func entry(of node: NodeID) -> Entry? { entries.first { $0.node == node } }
+
+  private mutating func add(_ entry: Entry) {
+    entries.insert(entry, at: entries.firstIndex { entry.node < $0.node } ?? entries.count)
   }
 
   private mutating func note(
     _ session: SessionRecord?, of node: NodeID, at now: Instant
   ) -> Bool {
-    guard let old = entries[node] else {
-      entries[node] = Entry(session: session, firstSeenAt: now)
+    guard let i = entries.firstIndex(where: { $0.node == node }) else {
+      add(Entry(node: node, session: session, firstSeenAt: now))
       return true
     }
-    let isSame = old.session?.value == session?.value
-    entries[node] = Entry(session: session, firstSeenAt: isSame ? old.firstSeenAt : now)
+    let old = entries[i]
+    if old.session?.value != session?.value { entries[i].firstSeenAt = now }
+    entries[i].session = session
     return old.session?.released != session?.released || old.session?.status != session?.status
       || old.session?.value.incarnation != session?.value.incarnation
   }
 
-  public func session(of node: NodeID) -> SessionRecord? { entries[node]?.session }
+  public func session(of node: NodeID) -> SessionRecord? { entry(of: node)?.session }
 
   /// What a claim from the node has to name.
   public func watched(_ node: NodeID) -> StoreCall.Watched {
-    StoreCall.Watched(node, entries[node]?.session?.value)
+    StoreCall.Watched(node, entry(of: node)?.session?.value)
   }
 
   /// When the node is dead, if nothing is seen of it until then; nil when it was never seen.
   public func deadAt(_ node: NodeID) -> Instant? {
-    guard let entry = entries[node] else { return nil }
+    guard let entry = entry(of: node) else { return nil }
     return entry.session?.released == true ? entry.firstSeenAt : entry.firstSeenAt + ttl
   }
 
@@ -74,12 +83,11 @@ public struct PeerWatch: Sendable, Equatable {
 
   /// Has a session that is not dead.
   public func isAlive(_ node: NodeID, at now: Instant) -> Bool {
-    entries[node]?.session != nil && !isDead(node, at: now)
+    entry(of: node)?.session != nil && !isDead(node, at: now)
   }
 
   /// Those that have a session which is not dead, by name.
   public func alive(at now: Instant) -> [SessionRecord] {
-    entries.values.compactMap(\.session).filter { isAlive($0.node, at: now) }
-      .sorted { $0.node < $1.node }
+    entries.compactMap(\.session).filter { isAlive($0.node, at: now) }
   }
 }

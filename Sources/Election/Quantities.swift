@@ -27,12 +27,13 @@ public struct Epoch: Sendable, Hashable, Comparable, CustomStringConvertible {
     rawValue == .max ? nil : Epoch(rawValue + 1)
   }
 
-  /// One above all that may have been granted unknown to a store that has lost its last writes. The
-  /// stride is what no range can have gone through meanwhile: at a change of owner every 10 ms it lasts
-  /// for three hours. The first epoch of all is 1 nevertheless.
-  public var nextAfterLoss: Epoch? {
+  /// One that was granted neither before nor by another store, when the store given may not know of the
+  /// last grants: above this one by up to 2²¹, which at a change of owner every 10 ms lasts for hours; its
+  /// low 20 bits are the store's own, lest two stores that have lost the same give the same. The first
+  /// epoch of all is 1 nevertheless.
+  public func nextAfterLoss(in store: StoreIdentity) -> Epoch? {
     if self == .none { return next }
-    let (sum, overflow) = rawValue.addingReportingOverflow(1 << 20)
+    let (sum, overflow) = (rawValue | 0xF_FFFF).addingReportingOverflow(1 + store.tag)
     return overflow ? nil : Epoch(sum)
   }
 

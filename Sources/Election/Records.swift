@@ -164,8 +164,12 @@ public struct MemberList: Sendable, Hashable {
 
 /// Of a store and its contents: another one means that anything may have been lost.
 public struct StoreIdentity: Sendable, Hashable {
+  /// Hexadecimal digits, of a hash or of random numbers.
   public var text: String
   public init(_ text: String) { self.text = text }
+
+  /// The first five digits: tells the epochs it gives from those of other stores.
+  var tag: UInt64 { UInt64(text.prefix(5), radix: 16) ?? 0 }
 }
 
 /// A range with an epoch: one that a node acts for, or the highest that is known of it.
