@@ -1,7 +1,7 @@
 # The verbs of the project. Each is one script in scripts/; see CONTRIBUTING.md.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check lint format arch proto fuzz bench asan tsan clean
+.PHONY: help setup build demo test check lint format arch proto fuzz sim bench asan tsan clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ demo: ## 200 simulated doors, a node, a vendor app and a private Redis, for 20 s
 	@scripts/build
 	@scripts/demo
 
-test: ## everything: lint, architecture, C, sanitizers, fuzzing, Swift, whole system
+test: ## everything: lint, architecture, C, sanitizers, fuzzing, Swift, simulation, whole system
 	@scripts/setup test
 	@scripts/test
 
@@ -41,6 +41,11 @@ proto: ## regenerate Sources/DriverProtocol/Generated from the protos
 
 fuzz: ## fuzz every parser for FUZZ_SECONDS (default 60) each
 	@scripts/fuzz
+
+sim: ## simulate clusters for SIM_HOURS (default 300); SEED=… one of them again, step by step
+	@scripts/setup
+	@scripts/build --product cluster-sim
+	@scripts/sim
 
 bench: ## the benchmarks, each beside a peer
 	@scripts/setup
