@@ -53,7 +53,10 @@ let package = Package(
     .target(name: "CSystem", cSettings: c),
     // Without pkgConfig: its flags hold a -D, which the package manager refuses with a warning.
     .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
-    .target(name: "RedisLink", dependencies: ["CHiredis", "CSystem"], swiftSettings: swift),
+    .target(
+      name: "CTLS", cSettings: c,
+      linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+    .target(name: "RedisLink", dependencies: ["CHiredis", "CSystem", "CTLS"], swiftSettings: swift),
     .target(
       name: "DriverProtocol",
       dependencies: [grpcCore, grpcProtobuf, swiftProtobuf],

@@ -15,6 +15,7 @@ struct Table {
     "CHTTP2": ["libc", "nghttp2", "openssl", "CNGHTTP2"],
     "CHiredis": ["libc", "hiredis"],
     "CMetricsHTTP": ["libc", "microhttpd"],
+    "CTLS": ["libc", "openssl"],
 
     // Pure: decides, and does nothing else.
     "Election": [],
@@ -22,7 +23,7 @@ struct Table {
     "cluster-sim": ["ClusterTestKit", "Election", "ArgumentParser"],
 
     // Links to the outside, without knowledge of doors.
-    "RedisLink": system.union(["CHiredis"]),
+    "RedisLink": system.union(["CHiredis", "CTLS"]),
     "GRPCNGHTTP2": system.union(["CHTTP2", "GRPCCore"]),
     "DriverProtocol": protobuf.union(["Foundation", "FoundationEssentials"]),
 
