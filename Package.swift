@@ -56,7 +56,8 @@ let package = Package(
     .target(
       name: "CTLS", cSettings: c,
       linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
-    .target(name: "RedisLink", dependencies: ["CHiredis", "CSystem", "CTLS"], swiftSettings: swift),
+    .target(
+      name: "RedisLink", dependencies: ["CHiredis", "CSystem", "CTLS"], swiftSettings: swift),
     .target(
       name: "DriverProtocol",
       dependencies: [grpcCore, grpcProtobuf, swiftProtobuf],

@@ -41,8 +41,8 @@ final class LoopStatus: Sendable {
   fileprivate func turn() { turnCount.add(1, ordering: .relaxed) }
 }
 
-/// The shell around `LinkMachine`: one thread, one socket, one epoll. Does what the machine directs
-/// and tells it what happened.
+/// The shell around `LinkMachine`: one thread, one connection, one epoll. Does what the machine
+/// directs and tells it what happened.
 final class LinkLoop<Driver: LinkDriver> {
   private let url: RedisURL
   private let options: RedisConnectionOptions
@@ -54,12 +54,9 @@ final class LinkLoop<Driver: LinkDriver> {
 
   private var machine: LinkMachine
   private var greeting: Greeting
-  private var isResolving = false
-  private var candidates: [csys_address] = []
-  private var rotation = 0
-  private var socket: Int32 = -1
-  private var isConnected = false
-  private var interest: UInt32 = 0
+  private let tls: TLSSource?
+  private let wire: Wire
+  private var hasHeard = false
   private var out = OutputBuffer()
   private var reader: ReplyReader?
   private let input = UnsafeMutableRawBufferPointer.allocate(byteCount: 16 << 10, alignment: 16)
@@ -81,15 +78,17 @@ final class LinkLoop<Driver: LinkDriver> {
     machine = LinkMachine(timing: LinkMachine.Timing(options), seed: seed)
     epoll = csys_epoll_new()
     if epoll < 0 { throw .system(doing: "making an epoll", errno: -epoll) }
-    let result = csys_epoll_set(epoll, mailbox.bell, CSYS_READABLE, bellTag)
-    if result < 0 {
-      csys_fd_close(epoll)
-      throw .system(doing: "watching an eventfd", errno: -result)
+    tls = url.tls.map(TLSSource.init)
+    wire = Wire(tag: linkTag, epoll: epoll, tls: tls) { [mailbox] (address) throws(RedisFailure) in
+      try Resolver.start(address) { mailbox.post($0, for: linkTag) }
     }
+    let result = csys_epoll_set(epoll, mailbox.bell, CSYS_READABLE, bellTag)
+    if result < 0 { throw .system(doing: "watching an eventfd", errno: -result) }
+    // What is wrong with the files at the start is the caller's to know at once.
+    try tls?.load()
   }
 
   deinit {
-    csys_fd_close(socket)
     csys_fd_close(epoll)
     input.deallocate()
     events.deallocate()
@@ -111,7 +110,9 @@ final class LinkLoop<Driver: LinkDriver> {
     status.turn()
     let now = boottimeNow()
     let mail = mailbox.take()
-    if let resolved = mail.resolved { take(resolved, at: now) }
+    if let resolution = mail.resolved[linkTag] {
+      attempt(at: now) { () throws(RedisFailure) in try wire.resolved(resolution) }
+    }
     if !mail.items.isEmpty { driver.accept(mail.items, at: now) }
     if mail.isClosing {
       step(.close, at: now)
@@ -119,8 +120,9 @@ final class LinkLoop<Driver: LinkDriver> {
       return false
     }
     // What waits to be read may be the very thing whose absence is about to be judged: this thread
-    // may have slept, too.
-    if isConnected, min(machine.wakeAt, driver.wakeAt) <= now { receive(at: now) }
+    // may have slept, too. And TLS holds what the socket no longer tells of.
+    if wire.isOpen, wire.hasInput || min(machine.wakeAt, driver.wakeAt) <= now { receive(at: now) }
+    if wire.isShaking, machine.wakeAt <= now { step(.failed(stalledHandshake), at: now) }
     step(.wake(busy: driver.isBusy), at: now)
     if let failure = driver.expire(at: now) { step(.failed(failure), at: now) }
     if machine.isUp { driver.fill(&out, at: now) }
@@ -133,18 +135,30 @@ final class LinkLoop<Driver: LinkDriver> {
   /// At most a second, so that whoever watches `turns` sees that this thread lives.
   private func sleep(since now: UInt64) {
     let until = min(machine.wakeAt, driver.wakeAt, now.plus(1_000_000_000))
-    let pause = mailbox.prepareToSleep() && until > now ? until - now : 0
-    let count = csys_epoll_wait(epoll, events.baseAddress!, events.count, Int64(pause))
+    let mayRest = mailbox.prepareToSleep() && until > now && !wire.hasInput
+    let count = csys_epoll_wait(
+      epoll, events.baseAddress!, events.count, mayRest ? Int64(until - now) : 0)
     for index in 0..<max(0, Int(count)) { handle(events[index]) }
   }
 
   private func handle(_ event: csys_event) {
+    let now = boottimeNow()
     if event.tag == bellTag {
       csys_bell_clear(mailbox.bell)
-    } else if socket >= 0, !isConnected {
-      finishConnecting(at: boottimeNow())
-    } else if socket >= 0, event.what & ~CSYS_WRITABLE != 0 {
-      receive(at: boottimeNow())
+    } else if !wire.isOpen {
+      attempt(at: now) { () throws(RedisFailure) in
+        if try wire.advance() { step(.connected, at: now) }
+      }
+    } else if wire.isTLS || event.what & ~CSYS_WRITABLE != 0 {
+      receive(at: now)
+    }
+  }
+
+  private func attempt(at now: UInt64, _ body: () throws(RedisFailure) -> Void) {
+    do throws(RedisFailure) {
+      try body()
+    } catch {
+      step(.failed(error), at: now)
     }
   }
 
@@ -166,61 +180,14 @@ final class LinkLoop<Driver: LinkDriver> {
   }
 
   private func connect(at now: UInt64) {
-    candidates = []
-    if let resolution = Resolver.numeric(url) { return take(resolution, at: now) }
-    // A resolver that outlasted the attempt it was started for serves the next one.
-    if isResolving { return }
-    do throws(RedisFailure) {
-      try Resolver.start(url) { [mailbox] in mailbox.post($0) }
-      isResolving = true
-    } catch {
-      step(.failed(error), at: now)
-    }
-  }
-
-  private func take(_ resolution: Resolution, at now: UInt64) {
-    isResolving = false
-    guard machine.isConnecting, socket < 0 else { return }
-    switch resolution {
-    case .failed(let failure): step(.failed(failure), at: now)
-    case .addresses(let addresses):
-      // After an attempt that ran out of time another address goes first.
-      let first = rotation % addresses.count
-      candidates = Array(addresses[first...] + addresses[..<first])
-      connectNext(because: nil, at: now)
-    }
-  }
-
-  private func connectNext(because failure: RedisFailure?, at now: UInt64) {
-    var failure = failure
-    while !candidates.isEmpty {
-      var address = candidates.removeFirst()
-      let result = csys_socket_connect(&address)
-      if result >= 0 {
-        socket = result
-        interest = 0
-        return watch(CSYS_WRITABLE)
-      }
-      failure = .system(doing: "connecting to \(url.host):\(url.port)", errno: -result)
-    }
-    if let failure { step(.failed(failure), at: now) }
-  }
-
-  private func finishConnecting(at now: UInt64) {
-    let result = csys_socket_error(socket)
-    if result == 0 { return step(.connected, at: now) }
-    socket = csys_fd_close(socket)
-    connectNext(
-      because: .system(doing: "connecting to \(url.host):\(url.port)", errno: -result), at: now)
+    guard case .server(let address) = url.place else { return }
+    attempt(at: now) { () throws(RedisFailure) in try wire.open(address) }
   }
 
   private func greet(at now: UInt64) {
-    isConnected = true
-    rotation = 0
-    // The kernel's own probes, for what no PING can find out sooner; best effort.
-    let idle = Int32(clamping: max(1, options.pingAfter.components.seconds))
-    csys_socket_keepalive(socket, idle, max(1, idle / 3), 3)
+    wire.keepAlive(idleSeconds: Int32(clamping: max(1, options.pingAfter.components.seconds)))
     out = OutputBuffer()
+    hasHeard = false
     greeting = Greeting(url: url, clientName: options.clientName, scripts: scripts)
     do throws(RedisFailure) {
       reader = try ReplyReader(
@@ -234,30 +201,20 @@ final class LinkLoop<Driver: LinkDriver> {
   }
 
   private func disconnect(_ failure: RedisFailure, at now: UInt64) {
-    if !isConnected, failure == .timeout { rotation += 1 }
-    socket = csys_fd_close(socket)
-    isConnected = false
-    candidates = []
+    wire.close(isLate: failure == .timeout)
     reader = nil
     let sent = out.sent
     out = OutputBuffer()
     driver.fall(failure, sent: sent, at: now)
   }
 
-  // MARK: The socket
-
-  private func watch(_ wanted: UInt32) {
-    if wanted == interest { return }
-    interest = wanted
-    // Only for want of memory can this fail; the connection's timeouts then end it.
-    csys_epoll_set(epoll, socket, wanted, socketTag)
-  }
+  // MARK: The connection
 
   private func send(at now: UInt64) {
-    guard isConnected else { return }
+    guard wire.isOpen else { return }
     do throws(RedisFailure) {
-      try out.flush(to: socket)
-      watch(out.unsent > 0 ? CSYS_READABLE | CSYS_WRITABLE : CSYS_READABLE)
+      try out.flush(to: wire)
+      wire.watch(hasOutput: out.unsent > 0)
     } catch {
       // The reason the server gave may wait to be read.
       receive(at: now)
@@ -268,23 +225,26 @@ final class LinkLoop<Driver: LinkDriver> {
   private func receive(at now: UInt64) {
     do throws(RedisFailure) {
       // Some pieces, then others get their turn: epoll tells again of what is left.
-      for _ in 0..<16 where socket >= 0 {
-        let count = csys_socket_receive(socket, input.baseAddress!, input.count)
-        if count == -Int(EAGAIN) { break }
-        if count < 0 { throw .system(doing: "receiving", errno: Int32(-count)) }
-        if count == 0 { throw .closedByPeer }
+      for _ in 0..<16 where wire.isOpen {
+        let count = try wire.receive(into: input)
+        if count == 0 { break }
+        hasHeard = true
         step(.heard, at: now)
         try digest(count, at: now)
-        if count < input.count { break }
+        if !wire.isTLS, count < input.count { break }
       }
+      if wire.isOpen { wire.watch(hasOutput: out.unsent > 0) }
     } catch {
       driver.flush()
-      step(.failed(error), at: now)
+      let isUnheard = machine.isGreeting && !hasHeard && !wire.isTLS
+      step(.failed(isUnheard && error.isHangup ? .closedUnheard : error), at: now)
     }
   }
 
   private func digest(_ count: Int, at now: UInt64) throws(RedisFailure) {
     guard let reader else { return }
+    // A TLS alert: what a TLS port says to a plain client.
+    if machine.isGreeting, !wire.isTLS, input[0] == 0x15 { throw unwantedTLS }
     try reader.feed(UnsafeRawBufferPointer(start: input.baseAddress, count: count))
     while self.reader === reader, let value = try reader.next() {
       if machine.isUp {
@@ -300,8 +260,17 @@ final class LinkLoop<Driver: LinkDriver> {
   }
 }
 
+extension RedisFailure {
+  fileprivate var isHangup: Bool {
+    switch self {
+    case .closedByPeer, .system(_, ECONNRESET): true
+    default: false
+    }
+  }
+}
+
 private let bellTag: UInt64 = 0
-private let socketTag: UInt64 = 1
+private let linkTag: UInt64 = 1
 
 extension LinkMachine.Timing {
   init(_ options: RedisConnectionOptions) {

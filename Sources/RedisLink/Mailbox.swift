@@ -6,7 +6,8 @@ internal import Synchronization
 final class Mailbox<Item: Sendable>: Sendable {
   private struct State {
     var items: [Item] = []
-    var resolved: Resolution?
+    /// By the tag of the wire that asked: at most one each.
+    var resolved: [UInt64: Resolution] = [:]
     var isClosing = false
     var isSleeping = false
     var count = 0
@@ -54,8 +55,8 @@ final class Mailbox<Item: Sendable>: Sendable {
     if let refusal { throw refusal }
   }
 
-  func post(_ resolution: Resolution) {
-    change { $0.resolved = resolution }
+  func post(_ resolution: Resolution, for tag: UInt64) {
+    change { $0.resolved[tag] = resolution }
   }
 
   var isClosing: Bool { state.withLock { $0.isClosing } }
@@ -75,7 +76,7 @@ final class Mailbox<Item: Sendable>: Sendable {
 
   struct Mail {
     var items: [Item]
-    var resolved: Resolution?
+    var resolved: [UInt64: Resolution]
     var isClosing: Bool
   }
 
@@ -84,7 +85,7 @@ final class Mailbox<Item: Sendable>: Sendable {
       state.isSleeping = false
       let mail = Mail(items: state.items, resolved: state.resolved, isClosing: state.isClosing)
       if !state.items.isEmpty { state.items = [] }
-      state.resolved = nil
+      if !state.resolved.isEmpty { state.resolved = [:] }
       return mail
     }
   }
@@ -92,7 +93,7 @@ final class Mailbox<Item: Sendable>: Sendable {
   /// Whether the loop may sleep; it is then woken by the next change.
   func prepareToSleep() -> Bool {
     state.withLock { state in
-      state.isSleeping = state.items.isEmpty && state.resolved == nil && !state.isClosing
+      state.isSleeping = state.items.isEmpty && state.resolved.isEmpty && !state.isClosing
       return state.isSleeping
     }
   }

@@ -1,6 +1,3 @@
-internal import CSystem
-internal import Glibc
-
 /// Bytes on their way to a socket, with the positions that tell what has left.
 struct OutputBuffer {
   private var bytes: [UInt8] = []
@@ -29,15 +26,17 @@ struct OutputBuffer {
     }
   }
 
-  /// Sends what the socket takes now.
-  mutating func flush(to socket: Int32) throws(RedisFailure) {
+  /// Sends what the connection takes now.
+  mutating func flush(to wire: Wire) throws(RedisFailure) {
     while unsent > 0 {
       let result = bytes.withUnsafeBytes { all in
-        csys_socket_send(socket, all.baseAddress! + head, all.count - head)
+        Result { () throws(RedisFailure) in
+          try wire.send(UnsafeRawBufferPointer(rebasing: all[head...]))
+        }
       }
-      if result == -Int(EAGAIN) { return }
-      if result < 0 { throw .system(doing: "sending", errno: Int32(-result)) }
-      take(result)
+      let count = try result.get()
+      if count == 0 { return }
+      take(count)
     }
   }
 }

@@ -29,6 +29,21 @@ public struct RedisServerError: Error, Sendable, Hashable {
   }
 }
 
+extension RedisServerError {
+  /// What can be done about a refusal to let us in, after a semicolon; empty if there is nothing to
+  /// add.
+  var advice: String {
+    switch code {
+    case "WRONGPASS":
+      "; correct user and password in the URL (what is no letter or digit as %XX), or the server's"
+        + " ACL"
+    case "NOAUTH": "; write the password into the URL, as in redis://user:password@host"
+    case "NOPERM": "; grant it with ACL SETUSER at the server, or use another user in the URL"
+    default: ""
+    }
+  }
+}
+
 /// Why a connection is not there, or why a command was given up.
 public enum RedisFailure: Error, Sendable, Hashable {
   /// No attempt has ended yet.
@@ -39,8 +54,18 @@ public enum RedisFailure: Error, Sendable, Hashable {
   case system(doing: String, errno: Int32)
   /// The server does not take us: wrong password, no such database, loading, too many clients.
   case refused(RedisServerError)
+  /// TLS could not be had: what, why, and what to do.
+  case tls(String)
+  /// The server that was found is no master (any more): what it is.
+  case notMaster(String)
+  /// No sentinel could name the master: why, and what to do.
+  case noMaster(String)
+  /// The sentinels say that another server is the master now.
+  case moved
   /// The server closed the connection.
   case closedByPeer
+  /// The server closed a new connection, without TLS, before it had said anything.
+  case closedUnheard
   /// It did not answer in time: a connection attempt, a PING (a half-open link), or this command.
   case timeout
   /// The connection was given up because an earlier command on it had timed out.
@@ -64,8 +89,15 @@ extension RedisFailure: CustomStringConvertible {
     case .unresolvable(let host, let errno):
       "cannot resolve \(host): \(systemErrorText(errno))"
     case .system(let doing, let errno): "\(doing): \(systemErrorText(errno))"
-    case .refused(let error): "the server refused us: \(error.message)"
+    case .refused(let error): "the server refused us: \(error.message)\(error.advice)"
+    case .tls(let what): "TLS: \(what)"
+    case .notMaster(let what): "the server is no master: \(what)"
+    case .noMaster(let what): "no master is known: \(what)"
+    case .moved: "the sentinels say that another server is the master now"
     case .closedByPeer: "the server closed the connection"
+    case .closedUnheard:
+      "the server closed the connection without a word: it may want TLS (rediss:// for redis://),"
+        + " or be a proxy that has no server"
     case .timeout: "no answer in time"
     case .abandoned: "given up with the connection, on which an earlier command had timed out"
     case .protocolViolation(let what): "this is not how Redis speaks: \(what)"
@@ -80,7 +112,7 @@ extension RedisFailure: CustomStringConvertible {
 extension RedisError: CustomStringConvertible {
   public var description: String {
     switch self {
-    case .server(let error): "Redis: \(error.message)"
+    case .server(let error): "Redis: \(error.message)\(error.advice)"
     case .notSent(let failure): "Redis: not sent: \(failure)"
     case .unknown(let failure): "Redis: sent, outcome unknown: \(failure)"
     }

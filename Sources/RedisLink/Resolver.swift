@@ -9,21 +9,21 @@ enum Resolution: Sendable {
 /// Names are resolved on a thread that lives as long as that takes, since the system's resolver
 /// blocks for as long as it likes; numeric addresses at once.
 enum Resolver {
-  static func numeric(_ url: RedisURL) -> Resolution? {
+  static func numeric(_ place: RedisAddress) -> Resolution? {
     var address = csys_address()
-    return csys_address_parse(url.host, url.port, &address) == 0 ? .addresses([address]) : nil
+    return csys_address_parse(place.host, place.port, &address) == 0 ? .addresses([address]) : nil
   }
 
-  static func start(_ url: RedisURL, then tell: @escaping @Sendable (Resolution) -> Void)
+  static func start(_ place: RedisAddress, then tell: @escaping @Sendable (Resolution) -> Void)
     throws(RedisFailure)
   {
-    try startThread("redis-resolve") { tell(resolve(url)) }
+    try startThread("redis-resolve") { tell(resolve(place)) }
   }
 
-  private static func resolve(_ url: RedisURL) -> Resolution {
+  private static func resolve(_ place: RedisAddress) -> Resolution {
     var addresses = [csys_address](repeating: csys_address(), count: 8)
-    let found = csys_address_resolve(url.host, url.port, &addresses, addresses.count)
-    if found < 0 { return .failed(.unresolvable(host: url.host, errno: Int32(-found))) }
+    let found = csys_address_resolve(place.host, place.port, &addresses, addresses.count)
+    if found < 0 { return .failed(.unresolvable(host: place.host, errno: Int32(-found))) }
     return .addresses(Array(addresses.prefix(Int(found))))
   }
 }

@@ -24,6 +24,13 @@ final class TestRedis: Sendable {
     if isStarted { try start() }
   }
 
+  /// With arguments that depend on the port it is to have.
+  init(_ arguments: (UInt16) throws -> [String]) throws {
+    port = try freePort()
+    self.arguments = try arguments(port)
+    try start()
+  }
+
   deinit {
     stop()
   }

@@ -17,13 +17,23 @@ import Testing
     #expect(try RedisURL(parsing: "redis://[::1]") == RedisURL(host: "::1"))
     #expect(
       try RedisURL(parsing: "redis://u:a@b@h") == RedisURL(host: "h", user: "u", password: "a@b"))
+    #expect(try RedisURL(parsing: "rediss://h") == RedisURL(host: "h", tls: RedisTLS()))
+    #expect(
+      try RedisURL(parsing: "rediss://:p@h:1/2?ca=/a%20b&cert=/c&key=/k")
+        == RedisURL(
+          host: "h", port: 1, password: "p", database: 2,
+          tls: RedisTLS(ca: "/a b", certificate: "/c", key: "/k")))
   }
 
   @Test(
     "a URL that cannot be used is refused with a word that says why",
     arguments: [
       ("localhost:6379", "scheme"), ("", "scheme"), ("http://h", "http"),
-      ("rediss://h", "TLS"), ("redis+sentinel://a,b/m", "Sentinel"), ("redis://", "host"),
+      ("rediss://h?key=/k", "cert="), ("rediss://h?ca=", "empty"),
+      ("rediss://h?ca=a&ca=b", "twice"),
+      ("rediss://h?name=x", "ca, cert, key"), ("redis://h?ca=/x", "redis:// has none"),
+      ("redis://h1,h2", "sentinels"), ("redis+cluster://h", "Cluster"),
+      ("redis+sentinel://a,b/m", "Sentinel"), ("redis://", "host"),
       ("redis://:6379", "host"), ("redis://h:0", "port"), ("redis://h:70000", "port"),
       ("redis://h:", "port"), ("redis://h:+1", "port"), ("redis://h/x", "database"),
       ("redis://h/-1", "database"), ("redis://h/1/2", "database"), ("redis://::1", "brackets"),
@@ -44,7 +54,12 @@ import Testing
   func redacted() throws {
     let url = try RedisURL(parsing: "redis://ann:secret@h/1")
     #expect("\(url)" == "redis://ann:***@h:6379/1")
-    for text in ["redis://ann:secret@h:x", "redis://ann:secret@h/x", "redis://ann:secret@"] {
+    let tls = "rediss://ann:***@[::1]:6379/0?ca=/ca&cert=/c"
+    #expect("\(try RedisURL(parsing: "rediss://ann:secret@[::1]?cert=/c&ca=/ca"))" == tls)
+    for text in [
+      "redis://ann:secret@h:x", "redis://ann:secret@h/x", "redis://ann:secret@",
+      "redis://ann:?secret@h", "redis://ann:#secret@h", "rediss://h?ca=x&secret@h",
+    ] {
       do {
         _ = try RedisURL(parsing: text)
         Issue.record("taken: \(text)")

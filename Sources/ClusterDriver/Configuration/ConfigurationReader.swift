@@ -108,7 +108,9 @@ public struct ConfigurationReader {
         do throws(Objection) {
           try option.set(&draft, text)
         } catch {
-          let value = option.isSecret && text.contains("@") ? "(not shown)" : quoted(text)
+          // Passwords stand before an @, or among options.
+          let mayTell = !option.isSecret || !text.contains { $0 == "@" || $0 == "?" }
+          let value = mayTell ? quoted(text) : "(not shown)"
           self.problems.append("\(origin): \(value) \(error.why); allowed: \(option.allowed)")
           self.values[option.name] = nil
           draft.failed.insert(option.name)

@@ -90,10 +90,9 @@ struct ConfigurationErrorTests {
         "--vendor: \"127.0.0.1:1\" is not a URL; allowed: grpc://host:port"
       ),
       (
-        "--redis=rediss://r1",
-        "--redis: \"rediss://r1\" cannot be used: this build does not speak TLS to Redis (rediss://):"
-          + " use redis:// over a network or a tunnel that you trust; allowed:"
-          + " redis://[user:password@]host[:port][/database] or memory:"
+        "--redis=rediss://r1?key=/k",
+        "--redis: (not shown) cannot be used: key= without cert=: a key is of no use without its"
+          + " certificate; allowed: redis://[user:password@]host[:port][/database] or memory:"
       ),
       (
         "--redis=redis://u:secret@r1/x",

@@ -1,0 +1,60 @@
+internal import CTLS
+
+/// What TLS needs of files, read when it is first wanted and anew after TLS has failed: a
+/// certificate that was renewed needs no restart. For one thread at a time.
+final class TLSSource {
+  private let files: RedisTLS
+  private var context: OpaquePointer?
+
+  init(_ files: RedisTLS) {
+    self.files = files
+  }
+
+  deinit {
+    ctls_context_free(context)
+  }
+
+  func forget() {
+    context = ctls_context_free(context)
+  }
+
+  /// Reads the files if they are not yet. Throws `.tls` with which of them is wrong and how.
+  @discardableResult
+  func load() throws(RedisFailure) -> OpaquePointer {
+    if let context { return context }
+    var text = [CChar](repeating: 0, count: Int(CTLS_TEXT_MAX))
+    var made: OpaquePointer?
+    let result = withPath(files.ca) { ca in
+      withPath(files.certificate) { certificate in
+        withPath(files.key) { key in
+          var paths = ctls_files(ca: ca, certificate: certificate, key: key)
+          return ctls_context_new(&paths, &made, &text)
+        }
+      }
+    }
+    guard result == 0, let made else {
+      let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+      if bytes.isEmpty { throw .system(doing: "preparing TLS", errno: -result) }
+      throw .tls(String(decoding: bytes, as: UTF8.self))
+    }
+    context = made
+    return made
+  }
+
+  /// The client's side of a connection over `socket` to `host`.
+  func stream(over socket: Int32, to host: String) throws(RedisFailure) -> OpaquePointer {
+    var stream: OpaquePointer?
+    let result = ctls_stream_new(try load(), socket, host, &stream)
+    guard result == 0, let stream else {
+      throw .system(doing: "beginning TLS to \(host)", errno: -result)
+    }
+    return stream
+  }
+}
+
+private func withPath<Result>(
+  _ path: String?, _ body: (UnsafePointer<CChar>?) -> Result
+) -> Result {
+  guard let path else { return body(nil) }
+  return path.withCString { body($0) }
+}
