@@ -1,12 +1,14 @@
 /// What is said on a new connection, all at once, and how the replies are judged: AUTH, SELECT and
 /// a PING (which a server that wants a password, is still loading or is full does not answer with
-/// PONG) must succeed; a name and scripts that the server will not have are no reason to do without
+/// PONG) must succeed, and where a master was looked for the server must say that it is one (ROLE);
+/// a name and scripts that the server will not have are no reason to do without
 /// it.
 ///
 /// Pure.
 struct Greeting {
   private enum Step {
     case required
+    case role
     case optional
     case script(RedisScript)
   }
@@ -22,10 +24,7 @@ struct Greeting {
   private(set) var wire: [UInt8] = []
 
   init(url: RedisURL, clientName: String, scripts: [RedisScript]) {
-    if let password = url.password {
-      let arguments = (url.user.map { [$0] } ?? []) + [password]
-      say(.required, RedisCommand("AUTH", arguments.map { .string($0) }))
-    }
+    if let password = url.password { say(.required, .auth(user: url.user, password: password)) }
     if url.database != 0 {
       say(.required, RedisCommand("SELECT", .integer(Int64(url.database))))
     }
@@ -33,6 +32,7 @@ struct Greeting {
       say(.optional, RedisCommand("CLIENT", "SETNAME", .string(clientName)))
     }
     say(.required, pingCommand)
+    if case .sentinels = url.place { say(.role, RedisCommand("ROLE")) }
     for script in scripts {
       say(.script(script), RedisCommand("SCRIPT", "LOAD", .string(script.source)))
     }
@@ -49,13 +49,23 @@ struct Greeting {
     }
     switch (steps[next], value) {
     case (.required, .status): break
-    case (.required, .error(let error)): return .refused(.refused(error))
-    case (.required, _):
-      return .refused(.protocolViolation("\(value.summary) where OK or PONG was due"))
+    case (.role, .array(let parts)) where parts.first?.string != nil:
+      let role = parts[0].string ?? ""
+      if role != "master" { return .refused(.notMaster("its role is \(role.prefix(20))")) }
+    case (.required, .error(let error)), (.role, .error(let error)):
+      return .refused(.refused(error))
+    case (.required, _), (.role, _):
+      return .refused(.protocolViolation("\(value.summary) where OK, PONG or a role was due"))
     case (.script(let script), .bytes(let sha)): script.learn(sha)
     case (.script, _), (.optional, _): break
     }
     next += 1
     return next == steps.count ? .done : .more
+  }
+}
+
+extension RedisCommand {
+  static func auth(user: String?, password: String) -> RedisCommand {
+    RedisCommand("AUTH", ((user.map { [$0] } ?? []) + [password]).map { .string($0) })
   }
 }

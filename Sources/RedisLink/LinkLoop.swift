@@ -41,8 +41,9 @@ final class LoopStatus: Sendable {
   fileprivate func turn() { turnCount.add(1, ordering: .relaxed) }
 }
 
-/// The shell around `LinkMachine`: one thread, one connection, one epoll. Does what the machine
-/// directs and tells it what happened.
+/// The shell around `LinkMachine`: one thread, one connection, one epoll, and beside the connection
+/// those to the sentinels if it is they who know the server. Does what the machine directs and tells
+/// it what happened.
 final class LinkLoop<Driver: LinkDriver> {
   private let url: RedisURL
   private let options: RedisConnectionOptions
@@ -54,13 +55,20 @@ final class LinkLoop<Driver: LinkDriver> {
 
   private var machine: LinkMachine
   private var greeting: Greeting
-  private let tls: TLSSource?
   private let wire: Wire
+  /// Finds the server, where it is not always the same.
+  private let watch: SentinelWatch?
+  /// Where the sentinels sent us, if we were not there yet.
+  private var ordered: RedisAddress?
+  /// Where the wire leads, and what was last found to be no master or not there.
+  private var current: RedisAddress?
+  private var rejected: RedisAddress?
+  private var isUp = false
   private var hasHeard = false
   private var out = OutputBuffer()
   private var reader: ReplyReader?
   private let input = UnsafeMutableRawBufferPointer.allocate(byteCount: 16 << 10, alignment: 16)
-  private let events = UnsafeMutableBufferPointer<csys_event>.allocate(capacity: 2)
+  private let events: UnsafeMutableBufferPointer<csys_event>
 
   init(
     url: RedisURL, options: RedisConnectionOptions, scripts: [RedisScript],
@@ -76,11 +84,23 @@ final class LinkLoop<Driver: LinkDriver> {
     var seed: UInt64 = 0
     if csys_random_fill(&seed, MemoryLayout.size(ofValue: seed)) < 0 { seed = boottimeNow() }
     machine = LinkMachine(timing: LinkMachine.Timing(options), seed: seed)
-    epoll = csys_epoll_new()
+    let epoll = csys_epoll_new()
+    self.epoll = epoll
     if epoll < 0 { throw .system(doing: "making an epoll", errno: -epoll) }
-    tls = url.tls.map(TLSSource.init)
-    wire = Wire(tag: linkTag, epoll: epoll, tls: tls) { [mailbox] (address) throws(RedisFailure) in
-      try Resolver.start(address) { mailbox.post($0, for: linkTag) }
+    let tls = url.tls.map(TLSSource.init)
+    func makeWire(_ tag: UInt64) -> Wire {
+      Wire(tag: tag, epoll: epoll, tls: tls) { (address) throws(RedisFailure) in
+        try Resolver.start(address) { mailbox.post($0, for: tag) }
+      }
+    }
+    wire = makeWire(linkTag)
+    if case .sentinels(let place) = url.place {
+      watch = SentinelWatch(
+        place, options: options, seed: ~seed, firstTag: linkTag + 1, wire: makeWire)
+      events = .allocate(capacity: 2 + place.addresses.count)
+    } else {
+      watch = nil
+      events = .allocate(capacity: 2)
     }
     let result = csys_epoll_set(epoll, mailbox.bell, CSYS_READABLE, bellTag)
     if result < 0 { throw .system(doing: "watching an eventfd", errno: -result) }
@@ -102,7 +122,9 @@ final class LinkLoop<Driver: LinkDriver> {
   }
 
   private func run() {
-    step(.start, at: boottimeNow())
+    let now = boottimeNow()
+    watch?.start(at: now)
+    step(.start, at: now)
     while turn() {}
   }
 
@@ -110,12 +132,17 @@ final class LinkLoop<Driver: LinkDriver> {
     status.turn()
     let now = boottimeNow()
     let mail = mailbox.take()
-    if let resolution = mail.resolved[linkTag] {
-      attempt(at: now) { () throws(RedisFailure) in try wire.resolved(resolution) }
+    for (tag, resolution) in mail.resolved {
+      if tag != linkTag {
+        watch?.resolved(tag, resolution, at: now)
+      } else {
+        attempt(at: now) { () throws(RedisFailure) in try wire.resolved(resolution) }
+      }
     }
     if !mail.items.isEmpty { driver.accept(mail.items, at: now) }
     if mail.isClosing {
       step(.close, at: now)
+      watch?.close(at: now)
       driver.flush()
       return false
     }
@@ -124,6 +151,8 @@ final class LinkLoop<Driver: LinkDriver> {
     if wire.isOpen, wire.hasInput || min(machine.wakeAt, driver.wakeAt) <= now { receive(at: now) }
     if wire.isShaking, machine.wakeAt <= now { step(.failed(stalledHandshake), at: now) }
     step(.wake(busy: driver.isBusy), at: now)
+    if let watch, watch.wakeAt <= now || watch.hasInput { watch.wake(at: now) }
+    settle(at: now)
     if let failure = driver.expire(at: now) { step(.failed(failure), at: now) }
     if machine.isUp { driver.fill(&out, at: now) }
     send(at: now)
@@ -134,17 +163,38 @@ final class LinkLoop<Driver: LinkDriver> {
 
   /// At most a second, so that whoever watches `turns` sees that this thread lives.
   private func sleep(since now: UInt64) {
-    let until = min(machine.wakeAt, driver.wakeAt, now.plus(1_000_000_000))
-    let mayRest = mailbox.prepareToSleep() && until > now && !wire.hasInput
+    let until = min(
+      machine.wakeAt, driver.wakeAt, watch?.wakeAt ?? .max, now.plus(1_000_000_000))
+    let hasInput = wire.hasInput || watch?.hasInput == true
+    let mayRest = mailbox.prepareToSleep() && until > now && !hasInput
     let count = csys_epoll_wait(
       epoll, events.baseAddress!, events.count, mayRest ? Int64(until - now) : 0)
     for index in 0..<max(0, Int(count)) { handle(events[index]) }
+    settle(at: boottimeNow())
+  }
+
+  /// Does what the sentinels say, after all that epoll told at a time was handled: see
+  /// `SentinelWatch`.
+  private func settle(at now: UInt64) {
+    while let finding = watch?.nextFinding() {
+      switch finding {
+      case .found(let address):
+        if machine.isConnecting, current == nil { open(address, at: now) }
+      case .lost(let failure):
+        if machine.isConnecting, current == nil { step(.failed(failure), at: now) }
+      case .follow(let address):
+        ordered = address
+        step(.moved, at: now)
+      }
+    }
   }
 
   private func handle(_ event: csys_event) {
     let now = boottimeNow()
     if event.tag == bellTag {
       csys_bell_clear(mailbox.bell)
+    } else if event.tag != linkTag {
+      watch?.handle(event.tag, at: now)
     } else if !wire.isOpen {
       attempt(at: now) { () throws(RedisFailure) in
         if try wire.advance() { step(.connected, at: now) }
@@ -173,14 +223,28 @@ final class LinkLoop<Driver: LinkDriver> {
       case .ping: driver.ping(&out)
       case .report(let state):
         status.set(state)
-        if case .up = state { driver.rise(at: now) }
+        if case .up = state {
+          isUp = true
+          driver.rise(at: now)
+        }
         driver.changed(state, at: now)
       }
     }
   }
 
   private func connect(at now: UInt64) {
-    guard case .server(let address) = url.place else { return }
+    switch url.place {
+    case .server(let address): open(address, at: now)
+    case .sentinels:
+      guard let address = ordered else { return watch!.find(avoiding: rejected, at: now) }
+      ordered = nil
+      watch!.aim(at: address, now: now)
+      open(address, at: now)
+    }
+  }
+
+  private func open(_ address: RedisAddress, at now: UInt64) {
+    current = address
     attempt(at: now) { () throws(RedisFailure) in try wire.open(address) }
   }
 
@@ -202,6 +266,11 @@ final class LinkLoop<Driver: LinkDriver> {
 
   private func disconnect(_ failure: RedisFailure, at now: UInt64) {
     wire.close(isLate: failure == .timeout)
+    watch?.giveUp(at: now)
+    // One that was up and is gone may be back at once; one that is no master will not be.
+    rejected = if case .notMaster = failure { current } else { isUp ? nil : current }
+    current = nil
+    isUp = false
     reader = nil
     let sent = out.sent
     out = OutputBuffer()
@@ -249,6 +318,10 @@ final class LinkLoop<Driver: LinkDriver> {
     while self.reader === reader, let value = try reader.next() {
       if machine.isUp {
         try driver.receive(value, oversizeBytes: reader.oversizeBytes, at: now)
+        // A master that was demoted: its sentinels may be slower to say so.
+        if watch != nil, case .error(let error) = value, error.code == "READONLY" {
+          throw .notMaster("it takes no writes")
+        }
         continue
       }
       switch greeting.judge(value) {

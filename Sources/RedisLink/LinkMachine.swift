@@ -23,6 +23,8 @@ struct LinkMachine: Sendable, Equatable {
     case heard
     /// The attempt or the connection failed.
     case failed(RedisFailure)
+    /// The server to speak to is another one now.
+    case moved
     /// Time passed. `busy`: a command waits for its reply, so its own timeout is the judge of
     /// silence.
     case wake(busy: Bool)
@@ -60,6 +62,7 @@ struct LinkMachine: Sendable, Equatable {
   /// goes would be tried without pause.
   private var strikes = 0
   private var generation: UInt64 = 0
+  private var movedAt: UInt64?
   private var quietSince: UInt64 = 0
   private var pingSentAt: UInt64?
 
@@ -98,6 +101,8 @@ struct LinkMachine: Sendable, Equatable {
     case (.failed(let failure), .connecting), (.failed(let failure), .greeting),
       (.failed(let failure), .up):
       return fall(failure, at: now)
+    case (.moved, .idle): return []
+    case (.moved, _): return move(at: now)
     case (.wake(let busy), _): return wake(busy: busy, at: now)
     default: return []
     }
@@ -144,6 +149,19 @@ struct LinkMachine: Sendable, Equatable {
     }
     phase = .resting(until: now.plus(pause()))
     return [.disconnect(failure), .report(.down(failure, since: downSince, attempts: attempts))]
+  }
+
+  /// Goes to the other server without a pause, unless it was sent elsewhere a moment ago.
+  private mutating func move(at now: UInt64) -> [Directive] {
+    let isFlapping = movedAt.map { now - $0 < timing.backOffFirst } ?? false
+    movedAt = now
+    if case .resting = phase { return isFlapping ? [] : connect(at: now) }
+    if isFlapping { return fall(.moved, at: now) }
+    if isUp { downSince = now }
+    let left: [Directive] = [
+      .disconnect(.moved), .report(.down(.moved, since: downSince, attempts: attempts)),
+    ]
+    return left + connect(at: now)
   }
 
   private mutating func pause() -> UInt64 {

@@ -4,8 +4,12 @@ public struct RedisConnectionOptions: Sendable, Hashable {
   public var clientName = ""
   /// The name of the thread, of which 15 bytes count.
   public var threadName = "redis"
-  /// For one attempt: resolving, connecting and being let in.
+  /// For one attempt: asking sentinels, resolving, connecting, TLS and being let in.
   public var connectTimeout = Duration.seconds(2)
+  /// With sentinels: for one of them to be connected to and to answer, at most half of
+  /// `connectTimeout`. One that is dead delays a search by this only when no other names a master
+  /// that may be one.
+  public var sentinelTimeout = Duration.milliseconds(500)
   /// The pause after the first failure; it doubles with each further one. Of every pause the second
   /// half is random, the first one's too, so that many nodes do not return as one.
   public var backOffFirst = Duration.milliseconds(50)
@@ -82,7 +86,9 @@ extension RedisConnectionOptions {
     try require(
       clientName.utf8.allSatisfy { (33...126).contains($0) },
       "clientName may hold printable ASCII without blanks only")
-    try require(connectTimeout > .zero, "connectTimeout must be above zero")
+    try require(
+      connectTimeout > .zero && sentinelTimeout > .zero,
+      "connectTimeout and sentinelTimeout must be above zero")
     try require(
       backOffFirst > .zero && backOffFirst <= backOffMost,
       "backOffFirst must be above zero and no longer than backOffMost, which it grows to")

@@ -46,10 +46,8 @@ enum RedisURLParser {
     switch text {
     case "redis": return Scheme(isSentinel: false, isTLS: false)
     case "rediss": return Scheme(isSentinel: false, isTLS: true)
-    case "redis+sentinel", "rediss+sentinel":
-      throw RedisURLError(
-        "this build does not speak to Sentinel (redis+sentinel://): give the address of the"
-          + " server itself as redis://host:port")
+    case "redis+sentinel": return Scheme(isSentinel: true, isTLS: false)
+    case "rediss+sentinel": return Scheme(isSentinel: true, isTLS: true)
     case "redis+cluster", "rediss+cluster":
       throw RedisURLError(
         "this build does not follow the slots of a Redis Cluster (\(text)://): use one master"

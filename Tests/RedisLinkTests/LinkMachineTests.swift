@@ -113,6 +113,24 @@ import Testing
     #expect(machine.wakeAt - now <= 50 * ms)
   }
 
+  @Test("a link that is sent elsewhere goes at once, but not again and again without a pause")
+  func moved() {
+    var machine = risen()
+    #expect(
+      machine.step(.moved, at: 100 * ms) == [
+        .disconnect(.moved), .report(.down(.moved, since: 100 * ms, attempts: 0)),
+        .connect(attempt: 0),
+      ])
+    // On its way, and soon after.
+    #expect(machine.step(.moved, at: 120 * ms).last.map { $0 != .connect(attempt: 0) } == true)
+    #expect(machine.step(.moved, at: 121 * ms) == [])
+    #expect(machine.wakeAt > 140 * ms && machine.wakeAt <= 170 * ms)
+    // From rest, without having been sent a moment ago.
+    var resting = risen()
+    _ = resting.step(.failed(.closedByPeer), at: 100 * ms)
+    #expect(resting.step(.moved, at: 101 * ms) == [.connect(attempt: 0)])
+  }
+
   @Test("down says since when, why last, and after how many attempts")
   func report() {
     var machine = risen()
@@ -131,7 +149,7 @@ import Testing
   func exhaustive() {
     let events: [LinkMachine.Event] = [
       .start, .connected, .greeted, .heard, .failed(.closedByPeer), .wake(busy: false),
-      .wake(busy: true), .close,
+      .wake(busy: true), .moved, .close,
     ]
     var sequences = 0
     func walk(_ machine: LinkMachine, now: UInt64, depth: Int, connected: Bool, closed: Bool) {
@@ -164,7 +182,7 @@ import Testing
     }
     walk(machine(), now: 0, depth: 6, connected: false, closed: false)
     #expect(
-      sequences == (0...6).reduce(0) { sum, power in sum + (0..<power).reduce(1) { n, _ in n * 8 } }
+      sequences == (0...6).reduce(0) { sum, power in sum + (0..<power).reduce(1) { n, _ in n * 9 } }
     )
   }
 }

@@ -54,6 +54,21 @@ final class TestCertificates: Sendable {
   }
 }
 
+extension TestCertificates {
+  /// Arguments as lines of a configuration file.
+  func pairs(_ arguments: some Sequence<String>) -> [String] {
+    var lines: [String] = []
+    for word in arguments {
+      if word.hasPrefix("--") {
+        lines.append(String(word.dropFirst(2)))
+      } else {
+        lines[lines.count - 1] += " " + word
+      }
+    }
+    return lines
+  }
+}
+
 /// Puts a copy of a file in another's place, at once.
 func copy(_ source: String, _ target: String) throws {
   try #require(

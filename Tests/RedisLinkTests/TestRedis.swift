@@ -5,17 +5,11 @@ import Synchronization
 import Testing
 
 /// A redis-server of the test's own, on a free port, without persistence. It dies with this object,
-/// and with the test process: its parent is a shell that kills it when the pipe from here closes.
+/// and with the test process.
 final class TestRedis: Sendable {
-  private struct Running {
-    var shell: pid_t
-    var server: pid_t
-    var leash: Int32
-  }
-
   let port: UInt16
   private let arguments: [String]
-  private let running = Mutex<Running?>(nil)
+  private let running = Mutex<LeashedProcess?>(nil)
 
   /// Starts it at once unless `isStarted` is false.
   init(_ arguments: String..., isStarted: Bool = true) throws {
@@ -35,14 +29,51 @@ final class TestRedis: Sendable {
     stop()
   }
 
-  var url: RedisURL { RedisURL(host: "127.0.0.1", port: port) }
+  var address: RedisAddress { RedisAddress(host: "127.0.0.1", port: port) }
+  var url: RedisURL { RedisURL(.server(address)) }
 
   func start() throws {
-    let script =
-      #"redis-server "$@" </dev/null >/dev/null 2>&1 & echo $!; cat; kill -9 $! 2>/dev/null; wait"#
-    let words =
-      ["sh", "-c", script, "sh", "--port", "\(port)", "--bind", "127.0.0.1", "--save", ""]
-      + ["--appendonly", "no", "--dir", "/tmp", "--enable-debug-command", "yes"] + arguments
+    let process = try LeashedProcess(
+      ["redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--save", ""]
+        + ["--appendonly", "no", "--dir", "/tmp", "--enable-debug-command", "yes"] + arguments)
+    running.withLock { $0 = process }
+    try waitUntilListening(port)
+  }
+
+  /// As by kill -9. Does nothing if it does not run.
+  func stop() {
+    let old = running.withLock { running in
+      defer { running = nil }
+      return running
+    }
+    old?.stop()
+  }
+
+  func freeze() { running.withLock { $0?.signal(SIGSTOP) } }
+  func thaw() { running.withLock { $0?.signal(SIGCONT) } }
+}
+
+func waitUntilListening(_ port: UInt16) throws {
+  let until = csys_clock_boottime() + 10_000_000_000
+  while csys_clock_boottime() < until {
+    if let connection = try? RawConnection(port: port) {
+      connection.close()
+      return
+    }
+    usleep(2000)
+  }
+  Issue.record("nothing listened on port \(port) within 10 s")
+}
+
+/// A process that ends when told to, and with the test process: its parent is a shell that kills it
+/// when the pipe from here closes.
+struct LeashedProcess: Sendable {
+  private let shell: pid_t
+  private let child: pid_t
+  private let leash: Int32
+
+  init(_ words: [String]) throws {
+    let script = #""$@" </dev/null >/dev/null 2>&1 & echo $!; cat; kill -9 $! 2>/dev/null; wait"#
     let leash = try Pipe()
     let answers = try Pipe()
     var actions = posix_spawn_file_actions_t()
@@ -50,51 +81,28 @@ final class TestRedis: Sendable {
     defer { posix_spawn_file_actions_destroy(&actions) }
     posix_spawn_file_actions_adddup2(&actions, leash.reading, 0)
     posix_spawn_file_actions_adddup2(&actions, answers.writing, 1)
-    var argv = words.map { strdup($0) } + [nil]
+    var argv = (["sh", "-c", script, "sh"] + words).map { strdup($0) } + [nil]
     defer { for word in argv { free(word) } }
     var shell: pid_t = 0
     let result = posix_spawn(&shell, "/bin/sh", &actions, nil, &argv, environ)
     csys_fd_close(leash.reading)
     csys_fd_close(answers.writing)
     try #require(result == 0)
-    let server = readNumber(answers.reading)
+    child = readNumber(answers.reading)
     csys_fd_close(answers.reading)
-    running.withLock { $0 = Running(shell: shell, server: server, leash: leash.writing) }
-    try waitUntilListening()
+    self.shell = shell
+    self.leash = leash.writing
   }
 
-  /// As by kill -9. Does nothing if it does not run.
+  /// As by kill -9. Once.
   func stop() {
-    guard
-      let old = running.withLock({ running in
-        defer { running = nil }
-        return running
-      })
-    else { return }
-    kill(old.server, SIGKILL)
-    csys_fd_close(old.leash)
+    kill(child, SIGKILL)
+    csys_fd_close(leash)
     var status: Int32 = 0
-    waitpid(old.shell, &status, 0)
+    waitpid(shell, &status, 0)
   }
 
-  func freeze() { signal(SIGSTOP) }
-  func thaw() { signal(SIGCONT) }
-
-  private func signal(_ number: Int32) {
-    running.withLock { if let server = $0?.server { _ = kill(server, number) } }
-  }
-
-  private func waitUntilListening() throws {
-    let until = csys_clock_boottime() + 10_000_000_000
-    while csys_clock_boottime() < until {
-      if let connection = try? RawConnection(port: port) {
-        connection.close()
-        return
-      }
-      usleep(2000)
-    }
-    Issue.record("redis-server did not listen on port \(port) within 10 s")
-  }
+  func signal(_ number: Int32) { _ = kill(child, number) }
 }
 
 private struct Pipe {

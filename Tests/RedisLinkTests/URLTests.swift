@@ -25,6 +25,25 @@ import Testing
           tls: RedisTLS(ca: "/a b", certificate: "/c", key: "/k")))
   }
 
+  @Test("sentinels are read with their own port and password, and the name of the master")
+  func sentinels() throws {
+    let two = [RedisAddress(host: "a", port: 26379), RedisAddress(host: "::1", port: 7)]
+    #expect(
+      try RedisURL(parsing: "redis+sentinel://a,[::1]:7/m")
+        == RedisURL(.sentinels(RedisSentinels(two, master: "m"))))
+    let text = "rediss+sentinel://u:p@a,[::1]:7/m/3?sentinel-user=s&sentinel-password=q%26&ca=/c"
+    let url = try RedisURL(parsing: text)
+    #expect(
+      url
+        == RedisURL(
+          .sentinels(RedisSentinels(two, master: "m", user: "s", password: "q&")), user: "u",
+          password: "p", database: 3, tls: RedisTLS(ca: "/c")))
+    #expect(
+      "\(url)"
+        == "rediss+sentinel://u:***@a:26379,[::1]:7/m/3?sentinel-user=s&sentinel-password=***&ca=/c"
+    )
+  }
+
   @Test(
     "a URL that cannot be used is refused with a word that says why",
     arguments: [
@@ -33,7 +52,13 @@ import Testing
       ("rediss://h?ca=a&ca=b", "twice"),
       ("rediss://h?name=x", "ca, cert, key"), ("redis://h?ca=/x", "redis:// has none"),
       ("redis://h1,h2", "sentinels"), ("redis+cluster://h", "Cluster"),
-      ("redis+sentinel://a,b/m", "Sentinel"), ("redis://", "host"),
+      ("redis+sentinel://a,b", "master"),
+      ("redis+sentinel://a,b/", "master"), ("redis+sentinel://a,,b/m", "host"),
+      ("redis+sentinel://a,a:26379/m", "twice"), ("redis+sentinel://a/m/x", "database"),
+      ("redis+sentinel://a/m?ca=/x", "sentinel-user"),
+      ("redis+sentinel://a/m?sentinel-user=u", "sentinel-password"),
+      ("redis+sentinel://\((0...16).map { "h\($0)" }.joined(separator: ","))/m", "16"),
+      ("redis://", "host"),
       ("redis://:6379", "host"), ("redis://h:0", "port"), ("redis://h:70000", "port"),
       ("redis://h:", "port"), ("redis://h:+1", "port"), ("redis://h/x", "database"),
       ("redis://h/-1", "database"), ("redis://h/1/2", "database"), ("redis://::1", "brackets"),
@@ -59,6 +84,7 @@ import Testing
     for text in [
       "redis://ann:secret@h:x", "redis://ann:secret@h/x", "redis://ann:secret@",
       "redis://ann:?secret@h", "redis://ann:#secret@h", "rediss://h?ca=x&secret@h",
+      "redis+sentinel://h?sentinel-password=secret",
     ] {
       do {
         _ = try RedisURL(parsing: text)

@@ -1,0 +1,189 @@
+internal import CSystem
+
+/// The shell around `SentinelMachine`: a connection to each sentinel, in the loop of a link.
+///
+/// What it finds is fetched by `nextFinding` once all that epoll told at a time was handled, and
+/// never acted on in between: acting closes connections, of which epoll may just have told.
+final class SentinelWatch {
+  enum Finding {
+    /// Connect there.
+    case found(RedisAddress)
+    /// Nobody can tell.
+    case lost(RedisFailure)
+    /// Leave the server and go there.
+    case follow(RedisAddress)
+  }
+
+  private struct Line {
+    let wire: Wire
+    var talk: SentinelTalk
+    var out = OutputBuffer()
+    var reader: ReplyReader?
+  }
+
+  private let place: RedisSentinels
+  private let input = UnsafeMutableRawBufferPointer.allocate(byteCount: 4 << 10, alignment: 16)
+  private let keepAliveSeconds: Int32
+  private let firstTag: UInt64
+  private var machine: SentinelMachine
+  private var lines: [Line] = []
+  private var findings = Queue<Finding>()
+
+  /// Takes the tags from `firstTag` on, one for each sentinel; `wire` makes a wire for a tag.
+  init(
+    _ place: RedisSentinels, options: RedisConnectionOptions, seed: UInt64, firstTag: UInt64,
+    wire: (UInt64) -> Wire
+  ) {
+    self.place = place
+    self.firstTag = firstTag
+    keepAliveSeconds = Int32(clamping: max(1, options.pingAfter.components.seconds))
+    machine = SentinelMachine(place, timing: SentinelMachine.Timing(options), seed: seed)
+    for index in place.addresses.indices {
+      lines.append(Line(wire: wire(firstTag + UInt64(index)), talk: SentinelTalk(place)))
+    }
+  }
+
+  deinit {
+    input.deallocate()
+  }
+
+  var wakeAt: UInt64 { machine.wakeAt }
+  var hasInput: Bool { lines.contains { $0.wire.hasInput } }
+
+  func start(at now: UInt64) { step(.start, at: now) }
+  func find(avoiding address: RedisAddress?, at now: UInt64) {
+    step(.find(avoiding: address), at: now)
+  }
+  func aim(at address: RedisAddress, now: UInt64) { step(.aim(address), at: now) }
+  func giveUp(at now: UInt64) { step(.giveUp, at: now) }
+  func close(at now: UInt64) { step(.close, at: now) }
+
+  func nextFinding() -> Finding? { findings.popFirst() }
+
+  /// Time passed, or TLS holds what the sockets no longer tell of.
+  func wake(at now: UInt64) {
+    for index in lines.indices {
+      let isDue = machine.wakeAt(index) <= now
+      // What waits to be read may be what is missed.
+      if lines[index].wire.isOpen, isDue || lines[index].wire.hasInput { receive(index, at: now) }
+      if isDue, lines[index].wire.isShaking { step(.failed(index, stalledHandshake), at: now) }
+    }
+    step(.wake, at: now)
+  }
+
+  /// Epoll has told of one of the connections.
+  func handle(_ tag: UInt64, at now: UInt64) {
+    let index = Int(tag - firstTag)
+    if lines[index].wire.isOpen {
+      receive(index, at: now)
+      send(index, at: now)
+    } else {
+      attempt(index, at: now) { () throws(RedisFailure) in
+        if try lines[index].wire.advance() { step(.connected(index), at: now) }
+      }
+    }
+  }
+
+  /// What the name of one of them came to.
+  func resolved(_ tag: UInt64, _ resolution: Resolution, at now: UInt64) {
+    let index = Int(tag - firstTag)
+    attempt(index, at: now) { () throws(RedisFailure) in
+      try lines[index].wire.resolved(resolution)
+    }
+  }
+
+  // MARK: The machine's directives
+
+  private func step(_ event: SentinelMachine.Event, at now: UInt64) {
+    for directive in machine.step(event, at: now) {
+      switch directive {
+      case .connect(let index):
+        attempt(index, at: now) { () throws(RedisFailure) in
+          try lines[index].wire.open(place.addresses[index])
+        }
+      case .greet(let index): greet(index, at: now)
+      case .ask(let index):
+        lines[index].out.append(lines[index].talk.askAgain())
+        send(index, at: now)
+      case .ping(let index):
+        lines[index].out.append(lines[index].talk.ping())
+        send(index, at: now)
+      case .disconnect(let index, let failure):
+        lines[index].wire.close(isLate: failure == .timeout)
+        lines[index].reader = nil
+      case .found(let address): findings.append(.found(address))
+      case .lost(let failure): findings.append(.lost(failure))
+      case .follow(let address): findings.append(.follow(address))
+      }
+    }
+  }
+
+  private func attempt(_ index: Int, at now: UInt64, _ body: () throws(RedisFailure) -> Void) {
+    do throws(RedisFailure) {
+      try body()
+    } catch {
+      step(.failed(index, error), at: now)
+    }
+  }
+
+  private func greet(_ index: Int, at now: UInt64) {
+    attempt(index, at: now) { () throws(RedisFailure) in
+      lines[index].wire.keepAlive(idleSeconds: keepAliveSeconds)
+      lines[index].talk = SentinelTalk(place)
+      lines[index].out = OutputBuffer()
+      lines[index].reader = try ReplyReader(bytesMax: 64 << 10, elementsMax: 64)
+      lines[index].out.append(lines[index].talk.greet())
+    }
+    send(index, at: now)
+  }
+
+  // MARK: The connections
+
+  private func send(_ index: Int, at now: UInt64) {
+    guard lines[index].wire.isOpen else { return }
+    attempt(index, at: now) { () throws(RedisFailure) in
+      let wire = lines[index].wire
+      try lines[index].out.flush(to: wire)
+      wire.watch(hasOutput: lines[index].out.unsent > 0)
+    }
+  }
+
+  private func receive(_ index: Int, at now: UInt64) {
+    let wire = lines[index].wire
+    attempt(index, at: now) { () throws(RedisFailure) in
+      // Some pieces, then others get their turn.
+      for _ in 0..<4 where wire.isOpen {
+        let count = try wire.receive(into: input)
+        if count == 0 { break }
+        step(.heard(index), at: now)
+        try digest(index, count, at: now)
+      }
+      if wire.isOpen { wire.watch(hasOutput: lines[index].out.unsent > 0) }
+    }
+  }
+
+  private func digest(_ index: Int, _ count: Int, at now: UInt64) throws(RedisFailure) {
+    guard let reader = lines[index].reader else { return }
+    try reader.feed(UnsafeRawBufferPointer(start: input.baseAddress, count: count))
+    while lines[index].reader === reader, let value = try reader.next() {
+      switch try lines[index].talk.hear(value) {
+      case .answered(let answer): step(.answered(index, answer), at: now)
+      case .listening: step(.listening(index), at: now)
+      case .switched(let address): step(.switched(index, to: address), at: now)
+      case nil: break
+      }
+    }
+  }
+}
+
+extension SentinelMachine.Timing {
+  init(_ options: RedisConnectionOptions) {
+    self.init(
+      answerTimeout: min(
+        options.sentinelTimeout.clampedNanoseconds, options.connectTimeout.clampedNanoseconds / 2),
+      backOffFirst: options.backOffFirst.clampedNanoseconds,
+      backOffMost: options.backOffMost.clampedNanoseconds,
+      pingAfter: options.pingAfter.clampedNanoseconds,
+      pingTimeout: options.pingTimeout.clampedNanoseconds)
+  }
+}
