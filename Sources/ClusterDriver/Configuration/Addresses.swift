@@ -14,8 +14,7 @@ public enum RedisSetting: Sendable, Hashable, CustomStringConvertible {
     }
   }
 
-  /// Reads `memory:` or `redis://[user:password@]host[:port][/database]`. What it throws never
-  /// repeats the password.
+  /// Reads `memory:` or any URL that `RedisURL` takes. What it throws never repeats a password.
   init(parsing text: String) throws(Objection) {
     if text == "memory:" {
       self = .memory

@@ -8,7 +8,9 @@ extension ConfigurationOption {
       name: "redis", form: .value("URL"), section: .essentials,
       summary: "Where the cluster keeps what its nodes share; memory: is one node on its own,"
         + " with nothing outside",
-      allowed: "redis://[user:password@]host[:port][/database] or memory:", isSecret: true,
+      allowed: "redis://[user:password@]host[:port][/database], rediss:// (TLS),"
+        + " redis+sentinel://host,…/master[/database], rediss+sentinel:// or memory:",
+      isSecret: true,
       set: { (draft, text) throws(Objection) in draft.redis = try RedisSetting(parsing: text) },
       show: { $0.redis.description }),
     ConfigurationOption(

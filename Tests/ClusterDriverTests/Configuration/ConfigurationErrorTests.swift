@@ -2,6 +2,10 @@ import Testing
 
 @testable import ClusterDriver
 
+private let redisAllowed =
+  "redis://[user:password@]host[:port][/database], rediss:// (TLS),"
+  + " redis+sentinel://host,…/master[/database], rediss+sentinel:// or memory:"
+
 /// What a wrong configuration is answered with: where the value is from, the value, why, what to do.
 @Suite("Configuration errors")
 struct ConfigurationErrorTests {
@@ -92,12 +96,23 @@ struct ConfigurationErrorTests {
       (
         "--redis=rediss://r1?key=/k",
         "--redis: (not shown) cannot be used: key= without cert=: a key is of no use without its"
-          + " certificate; allowed: redis://[user:password@]host[:port][/database] or memory:"
+          + " certificate; allowed: \(redisAllowed)"
+      ),
+      (
+        "--redis=redis+sentinel://s1?sentinel-password=geheim",
+        "--redis: (not shown) cannot be used: it does not name the master: write"
+          + " redis+sentinel://host,host,host/master; allowed: \(redisAllowed)"
+      ),
+      (
+        "--redis=redis+cluster://r1",
+        "--redis: \"redis+cluster://r1\" cannot be used: this build does not follow the slots of a"
+          + " Redis Cluster (redis+cluster://): use one master with replicas and Sentinels as"
+          + " redis+sentinel://host,host,host/master; allowed: \(redisAllowed)"
       ),
       (
         "--redis=redis://u:secret@r1/x",
         "--redis: (not shown) cannot be used: the database \"x\" is not a number: write /0 … /15, or"
-          + " nothing; allowed: redis://[user:password@]host[:port][/database] or memory:"
+          + " nothing; allowed: \(redisAllowed)"
       ),
       ("--prot=1", "\"--prot\" is not a known flag; did you mean --port?, see --help"),
       ("--colour=1", "\"--colour\" is not a known flag, see --help"),

@@ -12,6 +12,11 @@ struct SettingValueTests {
     #expect(
       setting == .server(RedisURL(host: "r1", user: "ops", password: "secret", database: 2)))
     #expect(setting.description == "redis://ops:***@r1:6379/2")
+    let found = try RedisSetting(
+      parsing: "rediss+sentinel://ops:secret@s1,s2/doors?ca=/ca.pem&sentinel-password=hidden")
+    #expect(
+      found.description
+        == "rediss+sentinel://ops:***@s1:26379,s2:26379/doors/0?sentinel-password=***&ca=/ca.pem")
   }
 
   @Test("what is no Redis URL is refused", arguments: ["", "memory", "redis://", "http://r1"])
