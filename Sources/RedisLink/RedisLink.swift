@@ -1,7 +1,10 @@
-/// A pipelined connection to one Redis server, which comes back by itself.
+/// A pipelined connection to one Redis server, or to whichever the sentinels hold for the master,
+/// which comes back by itself.
 ///
 /// Commands are handed over from any thread, written in that order, and answered in it. One thread
-/// and one socket a link; nothing of one link waits for another.
+/// and one socket a link, and within it a connection to each sentinel; nothing of one link waits for
+/// another. What must not wait behind anything, as leases, has a `RedisLink` of its own, with times
+/// of its own (`RedisLinkOptions`).
 ///
 /// Every command ends exactly once: with its reply, or within its timeout with an error that tells
 /// whether it may have been carried out (`RedisError`). A command that was written and not answered

@@ -6,6 +6,8 @@ internal import Synchronization
 /// of them, in chunks. What was published while the connection was away, or before a channel was
 /// confirmed, is gone: pub/sub delivers at most once.
 ///
+/// With sentinels it listens at the master, and follows it.
+///
 /// A half-open connection is found by PING, within `pingAfter + pingTimeout` of the last byte.
 /// Closed by `close()` or with its last reference.
 public final class RedisSubscriber: Sendable {
