@@ -5,15 +5,12 @@ import Testing
 
 private let ping = RedisCommand("PING")
 
-/// Made once: they are the slow part.
-private let made = Result { try TestCertificates() }
-
 extension RealRedis {
   @Suite struct TLS {
     private let certificates: TestCertificates
 
     init() throws {
-      certificates = try made.get()
+      certificates = try TestCertificates()
     }
 
     private func server(_ certificate: String = "server", clients: String = "no") throws

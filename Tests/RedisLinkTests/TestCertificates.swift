@@ -9,9 +9,7 @@ final class TestCertificates: Sendable {
   let folder: String
 
   init() throws {
-    var template = Array("/tmp/redis-link-tls-XXXXXX".utf8CString)
-    try #require(mkdtemp(&template) != nil)
-    folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    folder = try temporaryFolder()
     let script = #"""
       cd "$1" || exit 1
       new='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
@@ -32,7 +30,7 @@ final class TestCertificates: Sendable {
   }
 
   deinit {
-    _ = shell(#"rm -rf "$1""#, folder)
+    removeFolder(folder)
   }
 
   func path(_ name: String) -> String { "\(folder)/\(name)" }
@@ -67,6 +65,16 @@ extension TestCertificates {
     }
     return lines
   }
+}
+
+func temporaryFolder() throws -> String {
+  var template = Array("/tmp/redis-link-XXXXXX".utf8CString)
+  try #require(mkdtemp(&template) != nil)
+  return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
+func removeFolder(_ folder: String) {
+  _ = shell(#"rm -rf "$1""#, folder)
 }
 
 /// Puts a copy of a file in another's place, at once.

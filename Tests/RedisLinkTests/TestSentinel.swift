@@ -9,20 +9,20 @@ import Testing
 /// rewrites, goes with this object.
 final class TestSentinel: Sendable {
   let port: UInt16
-  private let file: String
+  private let folder: String
   private let running = Mutex<LeashedProcess?>(nil)
 
   /// Watches over the master under the name `ours`.
   init(master: TestRedis, quorum: Int, extra: [String] = []) throws {
     port = try freePort()
-    file = "/tmp/redis-link-sentinel-\(port).conf"
+    folder = try temporaryFolder()
     let lines =
       [
-        "port \(port)", "bind 127.0.0.1", "dir /tmp",
+        "port \(port)", "bind 127.0.0.1", "dir \(folder)",
         "sentinel monitor ours 127.0.0.1 \(master.port) \(quorum)",
         "sentinel down-after-milliseconds ours 300", "sentinel failover-timeout ours 2000",
       ] + extra
-    let stream = try #require(fopen(file, "w"))
+    let stream = try #require(fopen("\(folder)/sentinel.conf", "w"))
     fputs(lines.joined(separator: "\n") + "\n", stream)
     fclose(stream)
     try start()
@@ -30,13 +30,13 @@ final class TestSentinel: Sendable {
 
   deinit {
     stop()
-    unlink(file)
+    removeFolder(folder)
   }
 
   var address: RedisAddress { RedisAddress(host: "127.0.0.1", port: port) }
 
   func start() throws {
-    let process = try LeashedProcess(["redis-server", file, "--sentinel"])
+    let process = try LeashedProcess(["redis-server", "\(folder)/sentinel.conf", "--sentinel"])
     running.withLock { $0 = process }
     try waitUntilListening(port)
   }
