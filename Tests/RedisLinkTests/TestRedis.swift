@@ -35,7 +35,9 @@ final class TestRedis: Sendable {
   func start() throws {
     let process = try LeashedProcess(
       ["redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--save", ""]
-        + ["--appendonly", "no", "--dir", "/tmp", "--enable-debug-command", "yes"] + arguments)
+        + ["--appendonly", "no", "--dir", "/tmp", "--enable-debug-command", "yes"]
+        // What a replica is given would otherwise stay, for the next server to begin with.
+        + ["--dbfilename", "redis-link-\(port).rdb", "--rdb-del-sync-files", "yes"] + arguments)
     running.withLock { $0 = process }
     try waitUntilListening(port)
   }
