@@ -137,6 +137,9 @@ let package = Package(
       name: "RedisLinkTests", dependencies: ["RedisLink", "CSystem"], swiftSettings: swift),
     .testTarget(name: "ElectionTests", dependencies: ["Election"], swiftSettings: swift),
     .testTarget(
+      name: "ClusterTestKitTests", dependencies: ["ClusterTestKit", "Election"],
+      swiftSettings: swift),
+    .testTarget(
       name: "GRPCNGHTTP2Tests", dependencies: ["GRPCNGHTTP2", grpcCore], swiftSettings: swift),
     .testTarget(
       name: "ClusterDriverTests",

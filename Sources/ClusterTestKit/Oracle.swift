@@ -31,6 +31,7 @@ struct Oracle {
   private var peaceBeganAt: Int64?
   private(set) var grants = 0
   private(set) var recoveriesMs: [Double] = []
+  private(set) var gapsMs: [Double] = []
 
   init(nodes: Int, probes n: Int) {
     acting = Array(repeating: Acting(), count: nodes)
@@ -98,6 +99,9 @@ struct Oracle {
     }
     if let peaceBeganAt, probe.servedUntil < now, probe.servedUntil <= peaceBeganAt {
       recoveriesMs.append(Double(now - peaceBeganAt) / 1e6)
+    }
+    if probe.servedUntil < now, probe.holder != nil, probe.holder != holder {
+      gapsMs.append(Double(now - probe.servedUntil) / 1e6)
     }
     probes[i].servedUntil = until
     probes[i].epoch = epoch

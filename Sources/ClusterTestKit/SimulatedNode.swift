@@ -45,6 +45,8 @@ final class SimulatedNode {
     return (ranges, until.map { trueTime(of: $0) } ?? 0)
   }
 
+  var ranges: [OwnedRange] { machine?.acting ?? [] }
+
   /// The process is gone; what it has kept stays.
   func end() {
     if let machine { memory = machine.memory }

@@ -42,6 +42,9 @@ public struct Simulation {
     public var moves = 0
     /// From the end of faults until a controller was served again, in ms; only those that were not.
     public var recoveriesMs: [Double] = []
+    /// From the end of an owner's right until another's began, of each controller that is looked at and
+    /// each time, in ms; planned moves among them.
+    public var gapsMs: [Double] = []
     public init() {}
   }
 
@@ -116,6 +119,17 @@ public struct Simulation {
     report.seconds = seconds
     report.grants = oracle.grants
     report.recoveriesMs = oracle.recoveriesMs
+    report.gapsMs = oracle.gapsMs
+  }
+
+  /// The process is gone, and comes back after a time.
+  public mutating func kill(_ node: Int, forSeconds seconds: Double) {
+    crash(node, comesBackIn: Int64(seconds * 1e9))
+  }
+
+  /// The node that acts for the most ranges.
+  public var ownerOfMost: Int? {
+    nodes.indices.max { nodes[$0].ranges.count < nodes[$1].ranges.count }
   }
 
   func violation(_ what: String) -> Violation {

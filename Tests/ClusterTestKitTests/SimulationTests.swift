@@ -1,0 +1,65 @@
+import ClusterTestKit
+import Election
+import Testing
+
+@Suite("Simulated clusters")
+struct SimulationTests {
+  /// `make sim` runs hundreds of hours of these, optimised; here it is seen that each kind works.
+  @Test(
+    "no promise is broken, and in peace everything is served again",
+    arguments: [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (5, 0), (5, 1), (7, 2)])
+  func holds(nodes: Int, tolerance: Int) throws {
+    var options = Simulation.Options()
+    options.nodes = nodes
+    options.tolerance = tolerance
+    var faults = 0
+    for seed in UInt64(1)...3 {
+      var simulation = Simulation(seed: seed, options: options)
+      try simulation.run(seconds: 85)
+      faults += simulation.report.faults
+    }
+    #expect(faults > 20, "a simulation without faults shows nothing")
+  }
+
+  @Test("a seed and its options decide everything that happens")
+  func isReplayable() throws {
+    var options = Simulation.Options()
+    options.tolerance = 1
+    var first = Simulation(seed: 4, options: options)
+    var second = Simulation(seed: 4, options: options)
+    var other = Simulation(seed: 5, options: options)
+    try first.run(seconds: 170)
+    try second.run(seconds: 170)
+    try other.run(seconds: 170)
+    #expect(first.report == second.report)
+    #expect(first.report != other.report)
+  }
+
+  @Test("a node that dies is replaced within 1.9 s, whatever moment it dies at", arguments: 0...1)
+  func failover(tolerance: Int) throws {
+    var options = Simulation.Options()
+    options.tolerance = tolerance
+    options.faultEvery = nil
+    options.loadsEvery = nil
+    options.faultyFor = 3600
+    var gaps: [Double] = []
+    for seed in UInt64(1)...25 {
+      var simulation = Simulation(seed: seed, options: options)
+      try simulation.run(seconds: 10 + Double(seed) / 97)
+      let before = simulation.report.gapsMs.count
+      let victim = try #require(simulation.ownerOfMost)
+      simulation.kill(victim, forSeconds: 60)
+      try simulation.run(seconds: 15)
+      let found = simulation.report.gapsMs[before...]
+      #expect(!found.isEmpty, "seed \(seed): nothing was taken over")
+      gaps += found
+    }
+    gaps.sort()
+    let longest = try #require(gaps.last)
+    print(
+      "f = \(tolerance): served again after p50 \(Int(gaps[gaps.count / 2])) ms, max \(Int(longest)) ms"
+    )
+    #expect(longest <= 1900)
+    #expect(gaps[0] >= 1200, "nobody can know so early")
+  }
+}
