@@ -83,7 +83,9 @@ public struct MemoryStore: Sendable, Equatable {
     sessions[node] = SessionRecord(
       node: node, value: SessionValue(beat.owner.incarnation, beat.counter), status: beat.status,
       list: beat.list.number, knows: beat.identity)
-    for (first, load) in beat.loads where ranges[first]?.owner == beat.owner {
+    // By serial, so that the same call always comes to the same versions.
+    for (first, load) in beat.loads.sorted(by: { $0.key < $1.key })
+    where ranges[first]?.owner == beat.owner {
       change(first) { $0.load = load }
     }
     let isWhole =
@@ -164,7 +166,7 @@ public struct MemoryStore: Sendable, Equatable {
   }
 
   private mutating func assert(_ owner: Owner, _ held: [OwnedRange]) -> StoreReply {
-    if sessions[owner.node]?.value.incarnation == owner.incarnation {
+    if MemoryStore.areApart(held), sessions[owner.node]?.value.incarnation == owner.incarnation {
       for range in held { take(range, for: owner) }
     }
     return records(held.map(\.first))
@@ -273,18 +275,19 @@ public struct MemoryStore: Sendable, Equatable {
       change(range) {
         $0.last = behind.last
         $0.epoch = max($0.epoch, behind.epoch)
-        $0.load = RangeLoad(weight: $0.load.weight + behind.load.weight)
+        let (sum, overflow) = $0.load.weight.addingReportingOverflow(behind.load.weight)
+        $0.load = RangeLoad(weight: overflow ? .max : sum)
       }
       bury(behind.first)
     case .addMember(let node):
-      guard list.added[node] == nil, sessions[node] != nil else { return }
+      guard list.added[node] == nil, sessions[node] != nil, list.number < .max else { return }
       list.number += 1
       list.added[node] = list.number
       version += 1
     case .removeMember(let watched, let number):
-      guard list.number == number, list.added[watched.node] != nil, isAsWatched(watched) else {
-        return
-      }
+      guard list.number == number, list.number < .max, list.added[watched.node] != nil,
+        isAsWatched(watched)
+      else { return }
       list.number += 1
       list.added[watched.node] = nil
       sessions[watched.node] = nil
@@ -292,7 +295,14 @@ public struct MemoryStore: Sendable, Equatable {
     }
   }
 
+  /// Each behind the one before it, none inside out. Any other list would give a serial two owners.
+  private static func areApart(_ ranges: [OwnedRange]) -> Bool {
+    ranges.allSatisfy { $0.first <= $0.last }
+      && zip(ranges, ranges.dropFirst()).allSatisfy { $0.last < $1.first }
+  }
+
   private mutating func fillGaps(_ wanted: [OwnedRange]) {
+    guard MemoryStore.areApart(wanted) else { return }
     version += 1
     var next = Serial.lowest
     var isFilled = false

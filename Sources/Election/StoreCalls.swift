@@ -2,7 +2,8 @@
 public enum StoreCall: Sendable, Hashable {
   case heartbeat(Heartbeat)
   case claim(Claim)
-  /// What a node held when the store lost its memory, or may have.
+  /// What a node held when the store lost its memory, or may have: by serial, none over another, or
+  /// none of it is taken.
   case assert(Owner, [OwnedRange])
   /// Ends with the receiver as owner if the range is this owner's, and in the move of that number.
   case handOver(Owner, range: Serial, move: UInt64)
@@ -83,7 +84,8 @@ public enum StoreCall: Sendable, Hashable {
 
 /// What a leader orders. Each is carried out if it fits what the store has by then, else left out.
 public enum LeaderAction: Sendable, Hashable {
-  /// Fills the serials that no range of the store has, cut as these are, under their epochs.
+  /// Fills the serials that no range of the store has, cut as these are, under their epochs. They are
+  /// by serial and none over another, or none is made.
   case createRanges([OwnedRange])
   case startMove(range: Serial, from: Owner, to: NodeID)
   case cancelMove(range: Serial, number: UInt64)
