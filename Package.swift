@@ -84,7 +84,7 @@ let package = Package(
     .target(
       name: "ClusterDriver",
       dependencies: [
-        "CMetricsHTTP", "CSCP", "CSystem", "DriverProtocol", "GRPCNGHTTP2",
+        "CMetricsHTTP", "CSCP", "CSystem", "DriverProtocol", "Election", "GRPCNGHTTP2",
         "RedisLink", grpcCore, grpcProtobuf, swiftProtobuf, logging,
       ],
       swiftSettings: swift),
@@ -144,8 +144,8 @@ let package = Package(
     .testTarget(
       name: "ClusterDriverTests",
       dependencies: [
-        "CSCP", "CSystem", "ClusterDriver", "DriverProtocol", "GRPCNGHTTP2", "RedisLink", grpcCore,
-        logging, swiftProtobuf,
+        "CSCP", "CSystem", "ClusterDriver", "DriverProtocol", "Election", "GRPCNGHTTP2",
+        "RedisLink", grpcCore, logging, swiftProtobuf,
       ],
       swiftSettings: swift),
   ]
