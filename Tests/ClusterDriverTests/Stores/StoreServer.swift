@@ -1,0 +1,124 @@
+import CSystem
+import Election
+import Glibc
+import RedisLink
+import Synchronization
+import Testing
+
+@testable import ClusterDriver
+
+/// A redis-server of the tests' own, on a free port. It dies with this object, and with the test
+/// process: its parent is a shell that kills it when the pipe from here closes.
+final class StoreServer: Sendable {
+  /// For tests that touch only keys of a cluster of their own.
+  static let shared = Result { try StoreServer() }
+
+  private struct Running {
+    var shell: pid_t
+    var server: pid_t
+    var leash: Int32
+  }
+
+  let port: UInt16
+  let directory: String
+  private let arguments: [String]
+  private let running = Mutex<Running?>(nil)
+
+  init(_ arguments: String...) throws {
+    var name = Array("/tmp/store-XXXXXX".utf8CString)
+    try #require(mkdtemp(&name) != nil)
+    directory = String(decoding: name.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+    var address = csys_address()
+    try #require(csys_address_parse("127.0.0.1", 0, &address) == 0)
+    let listener = csys_socket_listen(&address, 1, 0)
+    try #require(listener >= 0)
+    port = UInt16(csys_socket_port(listener))
+    csys_fd_close(listener)
+    self.arguments = arguments
+    try start()
+  }
+
+  deinit {
+    stop()
+    for file in ["dump.rdb", "appendonlydir"] { remove(directory + "/" + file) }
+    rmdir(directory)
+  }
+
+  func start() throws {
+    let script =
+      #"redis-server "$@" </dev/null >/dev/null 2>&1 & echo $!; cat; kill -9 $! 2>/dev/null; wait"#
+    let words =
+      ["sh", "-c", script, "sh", "--port", "\(port)", "--bind", "127.0.0.1", "--save", ""]
+      + ["--appendonly", "no", "--dir", directory, "--repl-diskless-sync-delay", "0"] + arguments
+    var input: [Int32] = [0, 0]
+    var output: [Int32] = [0, 0]
+    try #require(pipe(&input) == 0 && pipe(&output) == 0)
+    for end in input + output { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_adddup2(&actions, input[0], 0)
+    posix_spawn_file_actions_adddup2(&actions, output[1], 1)
+    var argv = words.map { strdup($0) } + [nil]
+    defer { for word in argv { free(word) } }
+    var shell: pid_t = 0
+    let result = posix_spawn(&shell, "/bin/sh", &actions, nil, &argv, environ)
+    csys_fd_close(input[0])
+    csys_fd_close(output[1])
+    try #require(result == 0)
+    var server: pid_t = 0
+    var byte: UInt8 = 0
+    while read(output[0], &byte, 1) == 1, byte != UInt8(ascii: "\n") {
+      server = server * 10 + pid_t(byte - UInt8(ascii: "0"))
+    }
+    csys_fd_close(output[0])
+    running.withLock { $0 = Running(shell: shell, server: server, leash: input[1]) }
+  }
+
+  /// As by kill -9. Does nothing if it does not run.
+  func stop() {
+    guard
+      let old = running.withLock({ running in
+        defer { running = nil }
+        return running
+      })
+    else { return }
+    kill(old.server, SIGKILL)
+    csys_fd_close(old.leash)
+    // Another process may hold the leash, too, if it was started at the wrong moment.
+    kill(old.shell, SIGKILL)
+    var status: Int32 = 0
+    waitpid(old.shell, &status, 0)
+  }
+
+  /// A link to it, which waits until the server is there.
+  func link() throws -> RedisLink {
+    var options = RedisStore.linkOptions(timeout: .seconds(20))
+    options.whenDown = .wait
+    options.connection.backOffFirst = .milliseconds(5)
+    options.connection.backOffMost = .milliseconds(20)
+    return try RedisLink(RedisURL(host: "127.0.0.1", port: port), options: options)
+  }
+
+  private static let clusters = Atomic<Int>(0)
+
+  /// A store in keys that nobody else uses.
+  func store() throws -> (RedisStore, RedisLink, keys: [String]) {
+    let cluster = "test \(StoreServer.clusters.add(1, ordering: .relaxed).newValue)"
+    let link = try link()
+    let store = RedisStore(link: link, cluster: cluster, timeout: .seconds(20))
+    return (store, link, RedisStore.keys(cluster: cluster))
+  }
+}
+
+/// Waits for a condition at a server, asked again and again.
+func eventually(
+  _ what: String, within: Duration = .seconds(10), _ condition: () async throws -> Bool
+) async throws {
+  let until = ContinuousClock.now + within
+  while ContinuousClock.now < until {
+    if try await condition() { return }
+    try await Task.sleep(for: .milliseconds(5))
+  }
+  Issue.record("not within \(within): \(what)")
+}
