@@ -1,6 +1,6 @@
-internal import Election
-internal import RedisLink
-internal import Synchronization
+import Election
+import RedisLink
+import Synchronization
 
 /// The ownership store in Redis: each call is one script, run by its digest, and so one instant there.
 /// Docs/OWNERSHIP.md (In Redis) has the keys; `MemoryStore` is what it is held to.

@@ -1,4 +1,4 @@
-internal import Election
+import Election
 
 /// Ranges in the scripts: read when asked for, kept in a table, written by `flush()`.
 extension StoreLua {
@@ -20,8 +20,9 @@ extension StoreLua {
       return r
     end
     local function line(r)
-      return table.concat({ r.first, r.last, r.epoch, r.owner, r.life, r.store, r.changed,
-        r.weight, r.median, r.to, r.move, r.successors }, ' ')
+      return r.first .. ' ' .. r.last .. ' ' .. r.epoch .. ' ' .. r.owner .. ' ' .. r.life .. ' '
+        .. r.store .. ' ' .. r.changed .. ' ' .. r.weight .. ' ' .. r.median .. ' ' .. r.to .. ' '
+        .. r.move .. ' ' .. r.successors
     end
     local function copy(r)
       local c = {}

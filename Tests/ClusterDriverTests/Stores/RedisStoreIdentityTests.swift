@@ -72,7 +72,7 @@ struct RedisStoreIdentityTests {
     let before = try await fill(store)
     server.stop()
     try server.start()
-    try await eventually("a heartbeat is answered") { (try? await beat(store)) != nil }
+    try await untilServerShows("a heartbeat is answered") { (try? await beat(store)) != nil }
     let after = try await beat(store, since: before.version)
     #expect(after.identity != before.identity && after.isWhole && after.ranges.isEmpty)
   }
@@ -86,7 +86,7 @@ struct RedisStoreIdentityTests {
     try await call(link, "SAVE")
     server.stop()
     try server.start()
-    try await eventually("a heartbeat is answered") { (try? await beat(store)) != nil }
+    try await untilServerShows("a heartbeat is answered") { (try? await beat(store)) != nil }
     let after = try await beat(store, since: before.version)
     #expect(after.identity != before.identity)
     #expect(after.isWhole && after.ranges == before.ranges)
@@ -100,12 +100,12 @@ struct RedisStoreIdentityTests {
     let replica = try two.link()
     defer { for link in [link, replica] { link.close() } }
     try await call(replica, "REPLICAOF", "127.0.0.1", "\(one.port)")
-    try await eventually("the replica is in step", within: .seconds(20)) {
+    try await untilServerShows("the replica is in step", within: .seconds(20)) {
       let info = try await replica.send(RedisCommand("INFO", "replication")).string ?? ""
       return info.contains("master_link_status:up")
     }
     let before = try await fill(store)
-    try await eventually("the replica has the range") {
+    try await untilServerShows("the replica has the range") {
       try await replica.send(RedisCommand("HLEN", .string(keys[1]))) == .integer(1)
     }
 
@@ -124,7 +124,7 @@ struct RedisStoreIdentityTests {
 
     // The same process again, with the data of another: its run id alone would not tell.
     try await call(link, "REPLICAOF", "127.0.0.1", "\(two.port)")
-    try await eventually("the former master is in step", within: .seconds(20)) {
+    try await untilServerShows("the former master is in step", within: .seconds(20)) {
       let info = try await link.send(RedisCommand("INFO", "replication")).string ?? ""
       return info.contains("master_link_status:up")
     }
@@ -166,5 +166,43 @@ struct RedisStoreIdentityTests {
     for key in keys.dropFirst() {
       #expect(try await link.send(RedisCommand("EXISTS", .string(key))) == .integer(0))
     }
+  }
+
+  @Test("the rights that the operating guide names are enough")
+  func rights() async throws {
+    let server = try StoreServer()
+    let admin = try server.link()
+    defer { admin.close() }
+    let guide = OperatingGuideRights.line
+    #expect(guide.contains("+info"))
+    let words = ["SETUSER", "node", "on", ">secret"] + guide
+    _ = try await admin.send(RedisCommand("ACL", words.map { .string($0) }))
+    let link = try RedisLink(
+      RedisURL(host: "127.0.0.1", port: server.port, user: "node", password: "secret"),
+      options: server.patientOptions)
+    defer { link.close() }
+    let store = RedisStore(link: link, cluster: "c", timeout: .seconds(20))
+    let view = try await fill(store)
+    #expect(view.ranges.count == 1)
+    let orders: [LeaderAction] = [
+      .split(range: Serial(1), at: Serial(9)), .merge(range: Serial(1)), .createRanges([]),
+    ]
+    _ = try await store.run(.campaign(me, hint: .none, watched: nil), for: view.identity)
+    _ = try await store.run(.lead(me, Term(1), order: 1, orders), for: view.identity)
+    #expect(try await beat(store, since: view.version).leader?.orders == 1)
+    _ = try await admin.send(RedisCommand("SET", "{cd:c}:gone", "mine"))
+    await #expect(throws: StoreFailure.self) { try await beat(store) }
+  }
+}
+
+/// What Docs/OPERATING.md says a node's user needs.
+private enum OperatingGuideRights {
+  static var line: [String] {
+    let words =
+      ["~{cd:*", "&*", "+@hash", "+@sortedset", "+@scripting", "+@connection", "+@pubsub"]
+      + ["+info", "+time", "+unlink", "+type"]
+    let said = "`\(words.joined(separator: " "))`"
+    #expect(OperatingGuideTests.guide.contains(said), "the guide does not say \(said)")
+    return words
   }
 }

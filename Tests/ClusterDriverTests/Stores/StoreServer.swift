@@ -91,13 +91,17 @@ final class StoreServer: Sendable {
     waitpid(old.shell, &status, 0)
   }
 
-  /// A link to it, which waits until the server is there.
-  func link() throws -> RedisLink {
+  /// Of a link that waits until the server is there.
+  var patientOptions: RedisLinkOptions {
     var options = RedisStore.linkOptions(timeout: .seconds(20))
     options.whenDown = .wait
     options.connection.backOffFirst = .milliseconds(5)
     options.connection.backOffMost = .milliseconds(20)
-    return try RedisLink(RedisURL(host: "127.0.0.1", port: port), options: options)
+    return options
+  }
+
+  func link() throws -> RedisLink {
+    try RedisLink(RedisURL(host: "127.0.0.1", port: port), options: patientOptions)
   }
 
   private static let clusters = Atomic<Int>(0)
@@ -112,7 +116,7 @@ final class StoreServer: Sendable {
 }
 
 /// Waits for a condition at a server, asked again and again.
-func eventually(
+func untilServerShows(
   _ what: String, within: Duration = .seconds(10), _ condition: () async throws -> Bool
 ) async throws {
   let until = ContinuousClock.now + within
