@@ -140,6 +140,13 @@ enum StoreLua {
       if lt(MAX, sum) then return nil end
       return sum
     end
+    -- What to add to n so that it ends up above all that a lost store may have granted, with the low 20
+    -- bits this store's own: Epoch.nextAfterLoss.
+    local function afterLoss(n)
+      local high, low = halves(n)
+      local rest = ((high % 1048576) * (1e10 % 1048576) + low) % 1048576
+      return whole(1048576 - rest + tonumber(string.sub(identity, 1, 5), 16))
+    end
     local function before(n)
       local high, low = halves(n)
       if low == 0 then high, low = high - 1, 1e10 end

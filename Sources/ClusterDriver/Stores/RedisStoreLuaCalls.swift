@@ -91,8 +91,7 @@ extension StoreLua {
       if r.owner ~= '~'
         and not isFree(r.owner, r.life, me, life, ARGV[6], ARGV[7], ARGV[8]) then return end
       local known = max(r.epoch, wanted.epoch)
-      -- Grants unknown to this store may lie between; the first epoch of all is 1 nevertheless.
-      local epoch = add(known, (isHere or known == '0') and '1' or '1048576')
+      local epoch = add(known, (isHere or known == '0') and '1' or afterLoss(known))
       if not epoch then return end
       r.owner, r.life, r.epoch, r.to, r.move, r.store = me, life, epoch, '~', '~', identity
       save(r)
