@@ -12,12 +12,13 @@ struct RedisStoreCostTests {
   private struct Cost {
     var calls = 0
     /// Of the script, by the clock: what runs beside it counts, too.
-    var µs = 0.0
+    var script = 0.0
     /// Of the server's main thread, protocol and socket included.
     var cpu = 0.0
 
     static func += (sum: inout Cost, cost: Cost) {
-      sum = Cost(calls: sum.calls + cost.calls, µs: sum.µs + cost.µs, cpu: sum.cpu + cost.cpu)
+      sum = Cost(
+        calls: sum.calls + cost.calls, script: sum.script + cost.script, cpu: sum.cpu + cost.cpu)
     }
   }
 
@@ -37,7 +38,7 @@ struct RedisStoreCostTests {
     {
       let pair = field.split(separator: "=")
       if pair[0] == "calls" { cost.calls = Int(pair[1]) ?? 0 }
-      if pair[0] == "usec" { cost.µs = Double(pair[1]) ?? 0 }
+      if pair[0] == "usec" { cost.script = Double(pair[1]) ?? 0 }
     }
     let cpu = try await info(link, "cpu")
     for name in ["used_cpu_user_main_thread", "used_cpu_sys_main_thread"] {
@@ -110,12 +111,12 @@ struct RedisStoreCostTests {
       RedisCommand("MEMORY", "USAGE", .string(keys[1]), "SAMPLES", "0"))
     func text(_ cost: Cost) -> String {
       let calls = Double(max(cost.calls, 1))
-      return "\((cost.µs / calls).rounded()) µs (CPU \((cost.cpu / calls).rounded()) µs)"
+      return "\((cost.script / calls).rounded()) µs (CPU \((cost.cpu / calls).rounded()) µs)"
     }
     print(
       """
       store cost, 5 nodes, \(count) ranges: heartbeat at rest \(text(atRest)), \
-      of which INFO \((infos.µs / Double(rounds) * 10).rounded() / 10) µs; \
+      of which INFO \((infos.script / Double(rounds) * 10).rounded() / 10) µs; \
       with 20 loads \(text(changing)); whole view \(text(wholeView)); \
       assertion of a fifth \(text(asserted)); ranges \(size.int64 ?? 0) bytes
       """)

@@ -191,4 +191,50 @@ struct StoreClaimTests {
     let done = try await scene.store.run(.release(scene.c), for: StoreIdentity("elsewhere"))
     #expect(done == .done(scene.identity))
   }
+
+  @Test("epochs and serials are exact where doubles and 64 bits end", arguments: StoreKind.allCases)
+  func exact(_ kind: StoreKind) async throws {
+    let scene = try await StoreScene(kind, ranges: [piece(1, .max - 1)])
+    let edge: UInt64 = 1 << 53
+    let cuts: [UInt64] = [
+      edge - 1, edge, edge + 1, edge + 2, 10_000_000_000, 10_000_000_001, .max - 2, .max - 1,
+    ]
+    try await scene.lead(cuts.sorted(by: >).map { .split(range: Serial(1), at: Serial($0)) })
+    let firsts: [UInt64] = [1] + cuts.sorted()
+    let lasts: [UInt64] = cuts.sorted().map { $0 - 1 } + [.max - 1]
+    #expect(try await scene.view().ranges.map(\.first.rawValue) == firsts)
+    #expect(try await scene.view().ranges.map(\.last.rawValue) == lasts)
+
+    let hints: [UInt64] = [edge - 2, edge - 1, edge, edge + 1, 9_999_999_999, .max - 2, .max - 1]
+    for (n, hint) in hints.enumerated() {
+      try await scene.claim(scene.b, piece(firsts[n], lasts[n]))
+      let record = try await scene.claim(scene.b, piece(firsts[n], lasts[n], hint)).first
+      #expect(record?.epoch == Epoch(hint + 1))
+    }
+    // Beyond the last epoch nothing is granted.
+    let last = piece(firsts[6], lasts[6], .max)
+    #expect(try await scene.claim(scene.b, last).first?.epoch == Epoch(.max))
+    #expect(
+      try await scene.claim(scene.c, from: scene.watched(scene.b), last).first?.owner == scene.b)
+    let top = try await scene.assert(scene.c, piece(.max - 1, .max - 1, edge + 1)).first
+    #expect(top?.owner == scene.c && top?.epoch == Epoch(edge + 1))
+  }
+
+  @Test(
+    "a record that is not by this store's word is granted 2²⁰ above all that is known",
+    arguments: StoreKind.allCases)
+  func stride(_ kind: StoreKind) async throws {
+    let scene = try await StoreScene(
+      kind, ranges: [piece(1, 9), piece(10, 19, 5), piece(20, 29, 5)])
+    let stride: UInt64 = 1 << 20
+    #expect(try await scene.claim(scene.b, piece(1, 9)).first?.epoch == Epoch(1))
+    #expect(try await scene.claim(scene.b, piece(10, 19)).first?.epoch == Epoch(5 + stride))
+    let high = piece(20, 29, (1 << 53) - 1)
+    #expect(try await scene.claim(scene.b, high).first?.epoch == Epoch((1 << 53) - 1 + stride))
+    // Once it is by this store's word, the next epoch is the next.
+    #expect(
+      try await scene.claim(scene.b, piece(10, 19, 5 + stride)).first?.epoch == Epoch(5 + stride))
+    let again = piece(10, 19, 6 + stride)
+    #expect(try await scene.claim(scene.b, again).first?.epoch == Epoch(7 + stride))
+  }
 }
