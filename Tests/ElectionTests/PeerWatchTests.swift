@@ -1,0 +1,93 @@
+import Election
+import Testing
+
+@Suite("Peer watch")
+struct PeerWatchTests {
+  private func watching(_ sessions: [SessionRecord], at now: Instant = at(0)) -> PeerWatch {
+    var watch = PeerWatch(ttl: defaults.ttl)
+    _ = watch.see(sessions, at: now)
+    return watch
+  }
+
+  @Test("a peer is dead one TTL after its value was first seen, to the nanosecond")
+  func death() {
+    var watch = watching([session(nodeA, 7)])
+    _ = watch.see([session(nodeA, 7)], at: at(1400))
+    #expect(watch.deadAt(nodeA) == at(1500))
+    #expect(!watch.isDead(nodeA, at: Instant(nanoseconds: 1_499_999_999)))
+    #expect(watch.isDead(nodeA, at: at(1500)))
+    #expect(watch.watched(nodeA) == StoreCall.Watched(nodeA, value(7)))
+  }
+
+  @Test("any other value begins the time anew: a counter, another life, missing, back again")
+  func renewed() {
+    var watch = watching([session(nodeA, 7)])
+    var now: Int64 = 0
+    for sessions in [[session(nodeA, 8)], [session(nodeA, 8, life: 2)], [], [session(nodeA, 8)]] {
+      now += 1000
+      _ = watch.see(sessions, at: at(now))
+      #expect(watch.deadAt(nodeA) == at(now + 1500))
+      #expect(watch.watched(nodeA).value == sessions.first?.value)
+    }
+  }
+
+  @Test("what else a session says does not begin the time anew")
+  func sameValue() {
+    var watch = watching([session(nodeA, 7)])
+    #expect(watch.see([session(nodeA, 7, draining: true, list: 4)], at: at(900)) == true)
+    #expect(watch.deadAt(nodeA) == at(1500))
+    #expect(watch.session(of: nodeA)?.status.draining == true)
+  }
+
+  @Test("who has given the session back is dead at once")
+  func released() {
+    var watch = watching([session(nodeA, 7)])
+    #expect(watch.see([session(nodeA, 7, released: true)], at: at(300)) == true)
+    #expect(watch.isDead(nodeA, at: at(300)))
+    #expect(watch.alive(at: at(300)).isEmpty)
+  }
+
+  @Test("a session that is missing is not alive, and dead only after a TTL of watching")
+  func missing() {
+    var watch = watching([])
+    #expect(watch.deadAt(nodeA) == nil && !watch.isDead(nodeA, at: at(1_000_000)))
+    watch.watch(nodeA, at: at(100))
+    watch.watch(nodeA, at: at(900))
+    #expect(watch.deadAt(nodeA) == at(1600))
+    #expect(!watch.isAlive(nodeA, at: at(200)))
+    #expect(watch.watched(nodeA) == StoreCall.Watched(nodeA, nil))
+    // Of one that was seen, a mention changes nothing.
+    _ = watch.see([session(nodeA, 1)], at: at(1000))
+    watch.watch(nodeA, at: at(1100))
+    #expect(watch.isAlive(nodeA, at: at(1100)))
+  }
+
+  @Test("of another store nothing is known")
+  func forget() {
+    var watch = watching([session(nodeA, 7, released: true)])
+    watch.forget()
+    #expect(watch.deadAt(nodeA) == nil && watch.session(of: nodeA) == nil)
+  }
+
+  @Test("news is what time alone would not bring: not a counter that grows")
+  func news() {
+    var watch = watching([session(nodeA, 7)])
+    let cases: [(SessionRecord?, Bool)] = [
+      (session(nodeA, 8), false), (session(nodeA, 8, draining: true), true),
+      (session(nodeA, 9, draining: true), false), (session(nodeA, 1, life: 2), true),
+      (session(nodeA, 1, life: 2, released: true), true), (nil, true), (nil, false),
+      (session(nodeA, 1, life: 2), true),
+    ]
+    for (i, (seen, isNews)) in cases.enumerated() {
+      #expect(watch.see(seen.map { [$0] } ?? [], at: at(Int64(i))) == isNews, "case \(i)")
+    }
+  }
+
+  @Test("those alive come by name")
+  func alive() {
+    let watch = watching([
+      session(nodeC, 1), session(nodeA, 1), session(nodeB, 1, released: true),
+    ])
+    #expect(watch.alive(at: at(1)).map(\.node) == [nodeA, nodeC])
+  }
+}
