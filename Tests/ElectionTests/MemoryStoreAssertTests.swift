@@ -103,7 +103,7 @@ struct MemoryStoreAssertTests {
           claimer: b, list: 2, watched: .init(nodeA, value(1)), ranges: [piece(1, 100, 5)])),
       for: second)
     let settled = table(store)
-    #expect(settled[0] == "1…100 node-b e1048581")
+    #expect(settled[0] == "1…100 node-b e1048576")
     for held in [piece(1, 100, 1 << 40), piece(50, 60, 1 << 40), piece(1, everything, 1 << 40)] {
       _ = store.run(.assert(a, [held]), for: second)
       #expect(table(store) == settled)

@@ -283,7 +283,7 @@ struct NodeMachineTests {
       .heartbeat(.init(owner: life(nodeB), counter: 4, list: desk.node.list, identity: second)),
       for: nil)
     next.pass(to: at(4000))
-    #expect(next.node.acting == [piece(1, everything, 1 + (1 << 20))])
+    #expect(next.node.acting == [piece(1, everything, 1 << 20)])
   }
 }
 

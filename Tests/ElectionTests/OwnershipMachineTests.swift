@@ -180,7 +180,7 @@ struct OwnershipMachineTests {
     #expect(machine.acting == [piece(1, 100, 3)])
     #expect(machine.stopped() == [.actingChanged])
     #expect(machine.acting.isEmpty)
-    #expect(machine.loseAll() == [])
+    #expect(machine.stopped() == [])
   }
 
   @Test("the highest epochs are remembered, whichever store says less and whoever saw them")

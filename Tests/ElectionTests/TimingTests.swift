@@ -75,13 +75,21 @@ struct TimingTests {
     _ = try Timing(removeAfter: .milliseconds(1500))
   }
 
-  @Test("an epoch ends at its highest instead of wrapping, by the long stride too")
+  @Test("an epoch ends at its highest instead of wrapping, after a loss too")
   func epochs() {
     #expect(Epoch(4).next == Epoch(5) && Epoch(.max).next == nil)
-    #expect(Epoch.none.nextAfterLoss == Epoch(1))
-    #expect(Epoch(4).nextAfterLoss == Epoch(4 + 1_048_576))
-    #expect(Epoch(.max - 1_048_576).nextAfterLoss == Epoch(.max))
-    #expect(Epoch(.max - 1_048_575).nextAfterLoss == nil)
+    let store = StoreIdentity("0000a000deadbeef")
+    #expect(Epoch.none.nextAfterLoss(in: store) == Epoch(1))
+    #expect(Epoch(4).nextAfterLoss(in: store) == Epoch(0x10_000A))
+    #expect(Epoch(0x10_0000).nextAfterLoss(in: store) == Epoch(0x20_000A))
+    #expect(Epoch(0xFFFF_FFFF_FFEF_FFFF).nextAfterLoss(in: store) == Epoch(0xFFFF_FFFF_FFF0_000A))
+    #expect(Epoch(0xFFFF_FFFF_FFF0_0000).nextAfterLoss(in: store) == nil)
+  }
+
+  @Test("two stores that have lost the same do not give the same epoch")
+  func epochsOfTwoStores() {
+    let (one, other) = (StoreIdentity("1234500000000000"), StoreIdentity("1234600000000000"))
+    #expect(Epoch(7).nextAfterLoss(in: one) != Epoch(7).nextAfterLoss(in: other))
   }
 
   @Test("an instant beyond the end of time is the end of time")
