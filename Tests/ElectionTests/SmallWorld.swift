@@ -57,9 +57,9 @@ struct SmallWorld: Equatable {
   private var cuts = [Cut(), Cut()]
   private var waiting: [[Envelope]] = [[], []]
   private(set) var mail: [Envelope] = []
-  private(set) var store = MemoryStore(identity: StoreIdentity("1"))
+  private(set) var store = MemoryStore(identity: StoreIdentity("00001"))
   /// As it was a round ago: what a failover goes back to.
-  private var earlier = MemoryStore(identity: StoreIdentity("1"))
+  private var earlier = MemoryStore(identity: StoreIdentity("00001"))
   private var identities = 1
   /// Under which epoch and by whom the lowest and the highest serial were last acted for.
   private var acted: [Acted?] = [nil, nil]
@@ -91,13 +91,13 @@ struct SmallWorld: Equatable {
 
   mutating func emptyStore() {
     identities += 1
-    store = MemoryStore(identity: StoreIdentity("\(identities)"))
+    store = MemoryStore(identity: StoreIdentity("0000\(identities)"))
   }
 
   mutating func failOver() {
     identities += 1
     store = earlier
-    store.become(StoreIdentity("\(identities)"))
+    store.become(StoreIdentity("0000\(identities)"))
   }
 
   mutating func tell(_ i: Int, _ event: NodeMachine.Event) throws { try step(i, event) }
