@@ -138,7 +138,7 @@ let package = Package(
     .testTarget(name: "ElectionTests", dependencies: ["Election"], swiftSettings: swift),
     .testTarget(
       name: "ClusterTestKitTests", dependencies: ["ClusterTestKit", "Election"],
-      swiftSettings: swift),
+      exclude: ["Traces"], swiftSettings: swift),
     .testTarget(
       name: "GRPCNGHTTP2Tests", dependencies: ["GRPCNGHTTP2", grpcCore], swiftSettings: swift),
     .testTarget(

@@ -61,7 +61,7 @@ extension Simulation {
     }
   }
 
-  private mutating func newIdentity() -> StoreIdentity {
+  mutating func newIdentity() -> StoreIdentity {
     StoreIdentity(String(random.next() | 1 << 63, radix: 16))
   }
 

@@ -8,7 +8,10 @@ struct SimulatedNetwork {
   /// One message in so many takes seconds.
   var slowOneIn = 0
 
-  init(nodes: Int) {
+  private let isPlain: Bool
+
+  init(nodes: Int, isPlain: Bool) {
+    self.isPlain = isPlain
     toStore = Array(repeating: true, count: nodes)
     fromStore = toStore
     between = Array(repeating: toStore, count: nodes)
@@ -22,6 +25,7 @@ struct SimulatedNetwork {
 
   /// Messages overtake one another.
   func delay(_ random: inout Seeded) -> Int64 {
+    if isPlain { return 1_000_000 }
     if slowOneIn > 0, random.once(in: slowOneIn) { return random.ns(ms: 10...5000) }
     return random.ns(ms: 0.05...1.5)
   }
@@ -39,6 +43,6 @@ struct SimulatedNetwork {
   }
 
   mutating func heal() {
-    self = SimulatedNetwork(nodes: toStore.count)
+    self = SimulatedNetwork(nodes: toStore.count, isPlain: isPlain)
   }
 }

@@ -21,12 +21,13 @@ final class SimulatedNode {
   var askers: [UInt64: (node: Int, life: UInt64)] = [:]
   var callsUnderWay: Set<NodeMachine.CallID> = []
 
-  init(index: Int, random: inout Seeded) {
+  init(index: Int, isPlain: Bool, random: inout Seeded) {
     id = NodeID("node-\(index)")
     timing = SimulatedNode.timing
-    origin = random.ns(ms: 0...1e9)
+    let origin = random.ns(ms: 0...1e9)
     let error = Timing.clockRateErrorMax * (2 * Double(random.below(1001)) / 1000 - 1)
-    rate = 1 + error
+    self.origin = isPlain ? 0 : origin
+    rate = isPlain ? 1 : 1 + error
   }
 
   private static let timing: Timing = {

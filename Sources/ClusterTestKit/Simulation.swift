@@ -20,6 +20,8 @@ public struct Simulation {
     public var faults = Fault.Kind.allCases
     /// Mean time between reports of loads, so that ranges are split, joined and moved; nil for none.
     public var loadsEvery: Double? = 2
+    /// Nothing is left to chance: clocks are true, a message takes 1 ms, no node starts by itself.
+    var isPlain = false
     public init() {}
   }
 
@@ -85,6 +87,8 @@ public struct Simulation {
   /// What happened, for people; filled only when wanted.
   public internal(set) var trace: [String] = []
   let isTraced: Bool
+  /// Tells what happens in sentences.
+  var chronicle: Chronicle?
 
   public init(seed: UInt64, options: Options = Options(), isTraced: Bool = false) {
     self.seed = seed
@@ -93,12 +97,13 @@ public struct Simulation {
     random = Seeded(seed)
     store = MemoryStore(identity: StoreIdentity("0000000000000001"))
     earlier = store
-    network = SimulatedNetwork(nodes: options.nodes)
+    network = SimulatedNetwork(nodes: options.nodes, isPlain: options.isPlain)
     oracle = Oracle(nodes: options.nodes, probes: options.probes)
     nodes = []
     for i in 0..<options.nodes {
-      nodes.append(SimulatedNode(index: i, random: &random))
-      agenda.enter(.start(i), at: random.ns(ms: 0...2000))
+      nodes.append(SimulatedNode(index: i, isPlain: options.isPlain, random: &random))
+      let startsAt = random.ns(ms: 0...2000)
+      if !options.isPlain { agenda.enter(.start(i), at: startsAt) }
     }
     if let every = options.faultEvery {
       agenda.enter(.fault, at: random.ns(ms: 5000...(5000 + every * 2000)))

@@ -38,7 +38,16 @@ extension Simulation {
 
   /// After a time of peace every serial has one owner who acts, and nothing is half done.
   mutating func judgePeace() throws(Violation) {
-    let after = "after \(options.peaceFor) s of peace"
+    try judge("after \(options.peaceFor) s of peace")
+    isPeace = false
+    if options.loadsEvery != nil { agenda.enter(.loads, at: now) }
+    if let every = options.faultEvery {
+      agenda.enter(.fault, at: now + random.ns(ms: 0...(every * 2000)))
+    }
+    agenda.enter(.peace, at: now + Int64(options.faultyFor * 1e9))
+  }
+
+  func judge(_ after: String) throws(Violation) {
     var covered: [OwnedRange] = []
     for node in nodes {
       guard let machine = node.machine, let until = machine.validUntil, node.clock(now) < until
@@ -60,11 +69,5 @@ extension Simulation {
     guard store.list.nodes == nodes.map(\.id).sorted() else {
       throw violation("the list is \(store.list.nodes) \(after)")
     }
-    isPeace = false
-    if options.loadsEvery != nil { agenda.enter(.loads, at: now) }
-    if let every = options.faultEvery {
-      agenda.enter(.fault, at: now + random.ns(ms: 0...(every * 2000)))
-    }
-    agenda.enter(.peace, at: now + Int64(options.faultyFor * 1e9))
   }
 }

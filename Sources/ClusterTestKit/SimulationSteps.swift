@@ -43,8 +43,12 @@ extension Simulation {
     _ i: Int, _ life: UInt64, _ id: NodeMachine.CallID, _ call: StoreCall, _ known: StoreIdentity?
   ) {
     guard storeIsUp, network.reachesStore(i) else { return }
-    if random.once(in: 50) { earlier = store }
+    if !options.isPlain, random.once(in: 50) { earlier = store }
     let reply = store.run(call, for: known)
+    if chronicle != nil {
+      let seen = self
+      chronicle?.ran(call, in: seen)
+    }
     if case .handOver(let from, _, _) = call, case .ranges(_, _, let records) = reply,
       records.contains(where: { $0.owner?.node != from.node })
     {
@@ -86,6 +90,7 @@ extension Simulation {
         crash(i, comesBackIn: random.ns(ms: 20...4000))
         return
       }
+      chronicle?.told(directive, nodes[i].id, at: now)
       if isTraced, !directive.isWake { note("  \(nodes[i].id)/\(life) \(directive)") }
       try carryOut(directive, i, life)
       guard nodes[i].machine != nil else { return }
@@ -121,30 +126,32 @@ extension Simulation {
     case .actingChanged: try look(at: i)
     case .seal(let first, let move):
       agenda.enter(
-        .tell(node: i, life: life, .sealed(first, move: move)), at: now + random.ns(ms: 0.1...30))
+        .tell(node: i, life: life, .sealed(first, move: move)),
+        at: now + (options.isPlain ? 10_000_000 : random.ns(ms: 0.1...30)))
     case .wake(let at):
       let at = max(nodes[i].trueTime(of: at), now + 1)
       // One that is earlier, or as early, will look again itself.
       if let wakeAt = nodes[i].wakeAt, wakeAt <= at { return }
       nodes[i].wakeAt = at
       agenda.enter(.wake(node: i, life: life), at: at)
-    case .stopped, .replaced: end(i, comesBackIn: random.ns(ms: 100...3000))
+    case .stopped, .replaced:
+      end(i, comesBackIn: options.isPlain ? nil : random.ns(ms: 100...3000))
     }
   }
 
   private func index(of node: NodeID) -> Int? { nodes.firstIndex { $0.id == node } }
 
-  mutating func crash(_ i: Int, comesBackIn ns: Int64) {
+  mutating func crash(_ i: Int, comesBackIn ns: Int64?) {
     guard nodes[i].machine != nil else { return }
     if isTraced { note("\(nodes[i].id) dies") }
     report.crashes += 1
     end(i, comesBackIn: ns)
   }
 
-  private mutating func end(_ i: Int, comesBackIn ns: Int64) {
+  private mutating func end(_ i: Int, comesBackIn ns: Int64?) {
     nodes[i].end()
     oracle.gone(i, at: now)
-    agenda.enter(.start(i), at: now + ns)
+    if let ns { agenda.enter(.start(i), at: now + ns) }
   }
 }
 
