@@ -1,7 +1,7 @@
 # The verbs of the project. Each is one script in scripts/; see CONTRIBUTING.md.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check lint format arch proto fuzz sim bench asan tsan clean
+.PHONY: help setup build demo test check lint format arch proto fuzz sim model bench asan tsan clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ sim: ## simulate clusters for SIM_HOURS (default 300); SEED=… one of them agai
 	@scripts/build --product cluster-sim
 	@scripts/sim
 
+model: ## search the models of the ownership protocol with spin; MODEL_SCOPE=long for bigger ones
+	@scripts/setup model
+	@scripts/model
+
 bench: ## the benchmarks, each beside a peer
 	@scripts/setup
 	@scripts/build
@@ -63,4 +67,4 @@ tsan: ## C and Swift tests under ThreadSanitizer
 	@scripts/swift-tests --sanitize=thread
 
 clean: ## remove everything that was built
-	@rm -rf .build .build-address .build-thread .venv
+	@rm -rf .build .build-address .build-thread .build-model .venv
