@@ -1,7 +1,7 @@
 # The verbs of the project. Each is one script in scripts/; see CONTRIBUTING.md.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check lint format arch proto fuzz sim model bench asan tsan clean
+.PHONY: help setup build demo test check lint format arch proto fuzz sim model mutate bench asan tsan clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ sim: ## simulate clusters for SIM_HOURS (default 300); SEED=… one of them agai
 model: ## search the models of the ownership protocol with spin; MODEL_SCOPE=long for bigger ones
 	@scripts/setup model
 	@scripts/model
+
+mutate: ## break Sources/Election on purpose, one way at a time, and see whether the tests notice
+	@scripts/mutate-election
 
 bench: ## the benchmarks, each beside a peer
 	@scripts/setup
