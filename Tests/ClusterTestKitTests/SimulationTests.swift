@@ -7,7 +7,9 @@ struct SimulationTests {
   /// `make sim` runs hundreds of hours of these, optimised; here it is seen that each kind works.
   @Test(
     "no promise is broken, and in peace everything is served again",
-    arguments: [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (5, 0), (5, 1), (7, 2)])
+    arguments: [
+      (1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1), (5, 0), (5, 1), (7, 0), (7, 1), (7, 2),
+    ])
   func holds(nodes: Int, tolerance: Int) throws {
     var options = Simulation.Options()
     options.nodes = nodes
@@ -43,7 +45,7 @@ struct SimulationTests {
     options.loadsEvery = nil
     options.faultyFor = 3600
     var gaps: [Double] = []
-    for seed in UInt64(1)...25 {
+    for seed in UInt64(1)...200 {
       var simulation = Simulation(seed: seed, options: options)
       try simulation.run(seconds: 10 + Double(seed) / 97)
       let before = simulation.report.gapsMs.count
@@ -56,9 +58,10 @@ struct SimulationTests {
     }
     gaps.sort()
     let longest = try #require(gaps.last)
+    func ms(_ share: Double) -> Int { Int(gaps[Int(Double(gaps.count - 1) * share)]) }
     print(
-      "f = \(tolerance): served again after p50 \(Int(gaps[gaps.count / 2])) ms, max \(Int(longest)) ms"
-    )
+      "f = \(tolerance): served again after p50 \(ms(0.5)) ms, p99 \(ms(0.99)) ms,"
+        + " max \(Int(longest)) ms (200 deaths, \(gaps.count) controllers)")
     #expect(longest <= 1900)
     #expect(gaps[0] >= 1200, "nobody can know so early")
   }
