@@ -222,6 +222,28 @@ struct MemoryStoreAssertTests {
     #expect(stand(a, hint: .max, .init(nodeB, value(1)))?.leader == b)
   }
 
+  @Test("what a later life has is not its former life's, even where the later one is forgotten")
+  func formerLife() {
+    var store = store((life(nodeB, 2), 5), (nil, 0), become: first)
+    _ = store.run(.heartbeat(.init(owner: life(nodeB, 2), counter: 1)), for: nil)
+    _ = store.run(.assert(life(nodeB, 2), [piece(1, 100, 5)]), for: first)
+    #expect(store.allRanges[0].owner == life(nodeB, 2))
+    lead(&store, 3, [.removeMember(.init(nodeB, value(1, life: 2)), list: 2)])
+    // A heartbeat of its former life comes late, and finds no session.
+    _ = store.run(.heartbeat(.init(owner: b, counter: 9)), for: nil)
+    lead(&store, 4, [.addMember(nodeB)])
+    let claim = StoreCall.Claim(
+      claimer: b, list: 4, watched: nil, ranges: [piece(1, 100, 5), piece(101, everything, 0)])
+    _ = store.run(.claim(claim), for: first)
+    // What is nobody's it may have, so the claim was heard.
+    #expect(store.allRanges.map(\.owner) == [life(nodeB, 2), b])
+    _ = store.run(
+      .campaign(life(nodeB, 2), hint: .none, watched: .init(nodeA, value(1))), for: first)
+    let reply = store.run(.campaign(b, hint: .none, watched: nil), for: first)
+    #expect(
+      reply == .leader(first, LeaderRecord(leader: life(nodeB, 2), term: Term(2))))
+  }
+
   @Test("a member is taken off only from the list that was meant, and while it is as watched")
   func removal() {
     var store = store((nil, 0), (nil, 0), become: first)
