@@ -12,8 +12,11 @@ struct NodeMachineTests {
     var said: [NodeMachine.Directive] = []
     var wakeAt: Instant?
 
-    init(_ owner: Owner, _ store: MemoryStore, memory: NodeMachine.Memory = .init()) {
-      node = NodeMachine(me: owner, timing: defaults, memory: memory)
+    init(
+      _ owner: Owner, _ store: MemoryStore, tolerance: Int = 0,
+      memory: NodeMachine.Memory = .init()
+    ) {
+      node = NodeMachine(me: owner, timing: defaults, tolerance: tolerance, memory: memory)
       self.store = store
     }
 
@@ -268,6 +271,33 @@ struct NodeMachineTests {
     desk.pass(to: at(5651))
     #expect(
       answers(desk, consent(second, now), by: nodeB, at: at(5651)) == .consented(against: now))
+  }
+
+  @Test("what was consented to in one store is asked for again in the next")
+  func consentsOfAnotherStore() {
+    var memory = NodeMachine.Memory()
+    memory.list = members([nodeA, nodeB, nodeC], number: 3)
+    memory.listKnown = [nodeB: 3, nodeC: 3]
+    var desk = Desk(me, MemoryStore(identity: first), tolerance: 1, memory: memory)
+    func asked(_ desk: Desk) -> Bool {
+      desk.said.contains { if case .ask(nodeB, .consent) = $0 { true } else { false } }
+    }
+    desk.step(.wake, at: at(0))
+    desk.pass(to: at(3000))
+    #expect(asked(desk) && desk.node.acting.isEmpty)
+    desk.step(.answered(.consented(against: nil), by: nodeB), at: at(3001))
+    desk.pass(to: at(3500))
+    #expect(desk.node.acting == [piece(1, everything, 1)])
+    // Without the store, and without promises of others, it is fenced.
+    desk.isAway = true
+    desk.pass(to: at(8000))
+    #expect(desk.node.mayAct(for: .lowest, at: at(8000)) == nil)
+    desk.store = MemoryStore(identity: second)
+    desk.isAway = false
+    desk.said = []
+    desk.pass(to: at(12_000))
+    #expect(asked(desk) && desk.node.acting.isEmpty)
+    #expect(desk.store.allRanges.map(\.owner) == [nil])
   }
 
   @Test("what a later life knows: the list, the lists peers have shown, the highest epochs")
