@@ -94,6 +94,8 @@ public struct NodeMachine: Sendable, Equatable {
   /// What a claim has come to shows in the next view; none is made before that.
   var hasClaimed = false
   var life = Life.running
+  /// When the session is to be given back once more, after a try that was not answered.
+  var releaseDueAt: Instant?
   /// What was last told to the shell.
   private var toldUntil: Instant?
 
@@ -186,7 +188,11 @@ public struct NodeMachine: Sendable, Equatable {
       }
     case .workEnded: workEnded(at: now, &out)
     }
-    if life == .running || life == .stopping { proceed(at: now, &out) }
+    switch life {
+    case .running, .stopping: proceed(at: now, &out)
+    case .releasing: releaseAgain(at: now, &out)
+    case .over: break
+    }
     if validUntil != toldUntil {
       toldUntil = validUntil
       out.insert(.actingChanged, at: 0)
@@ -217,6 +223,16 @@ public struct NodeMachine: Sendable, Equatable {
     life = .releasing
     // Nothing is acted for any more before the session is given away.
     put(ownership.stopped(), at: now, &out)
+    call(.release(me), .release, &out)
+  }
+
+  private mutating func releaseAgain(at now: Instant, _ out: inout [Directive]) {
+    guard let dueAt = releaseDueAt else { return }
+    guard now >= dueAt else {
+      out.append(.wake(at: dueAt))
+      return
+    }
+    releaseDueAt = nil
     call(.release(me), .release, &out)
   }
 

@@ -52,20 +52,22 @@ extension NodeMachine {
     case .heartbeat(let counter):
       beat(.unreachable(counter: counter), at: now, &out)
       leadership.missed(session.failures)
-    case .release: call(.release(me), .release, &out)
+    // Again, but not at once: a store that is gone refuses at once.
+    case .release: releaseDueAt = now + timing.renewEvery
     // Whether it ran shows in the next view.
     case .ranges, .handOver, .campaign, .lead: break
     }
   }
 
   private mutating func saw(_ view: StoreView, at now: Instant, _ out: inout [Directive]) {
+    // Judged before the promises of a former store are forgotten: by them it may still act.
+    let isFenced = validUntil.map { now >= $0 } ?? true
     if view.identity != ownership.identity {
       watch.forget()
       failsafe.meetStore()
       consents = [:]
       consentAskedAt = [:]
     }
-    let isFenced = validUntil.map { now >= $0 } ?? true
     let directives = ownership.saw(view, isFenced: isFenced, at: now)
     let isNews = watch.see(view.sessions, at: now)
     failsafe.see(view.sessions, in: view.identity)
@@ -102,7 +104,6 @@ extension NodeMachine {
       switch directive {
       case .actingChanged: out.append(.actingChanged)
       case .seal(let first, let move): out.append(.seal(first, move: move))
-      case .wake(let at): out.append(.wake(at: at))
       case .assert(let ranges): call(.assert(me, ranges), .ranges, &out)
       case .handOver(let first, let move):
         guard let to = ownership.table[first]?.move?.to,

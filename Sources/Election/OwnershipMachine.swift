@@ -34,7 +34,6 @@ public struct OwnershipMachine: Sendable, Equatable {
     case seal(Serial, move: UInt64)
     case handOver(Serial, move: UInt64)
     case assert([OwnedRange])
-    case wake(at: Instant)
   }
 
   let me: Owner

@@ -126,11 +126,13 @@ struct NodeMachineTests {
     let out = desk.node.step(.workEnded, at: at(3200))
     #expect(out.first == .actingChanged && out.calls.map(\.call) == [.release(me)])
     #expect(desk.node.acting.isEmpty && desk.node.mayAct(for: .lowest, at: at(3200)) == nil)
-    // Not answered, it is given back again; answered, that is the end.
-    let again = desk.node.step(.unreachable(out.calls[0].id), at: at(3600))
+    // Not answered, it is given back again, a renewal later: who refuses at once is not pestered.
+    #expect(desk.node.step(.unreachable(out.calls[0].id), at: at(3201)) == [.wake(at: at(3451))])
+    let again = desk.node.step(.wake, at: at(3451))
     #expect(again.calls.map(\.call) == [.release(me)])
+    // Answered, that is the end.
     let reply = desk.store.run(again.calls[0].call, for: nil)
-    #expect(desk.node.step(.replied(again.calls[0].id, reply), at: at(3601)) == [.stopped])
+    #expect(desk.node.step(.replied(again.calls[0].id, reply), at: at(3452)) == [.stopped])
     #expect(desk.node.step(.wake, at: at(3700)) == [])
   }
 
@@ -157,6 +159,19 @@ struct NodeMachineTests {
     desk.isAway = true
     desk.pass(to: at(60_000))
     #expect(desk.node.mayAct(for: .lowest, at: at(60_000)) == Epoch(1))
+  }
+
+  @Test("who holds by promises when it meets a store that was emptied asserts, and goes on at once")
+  func promisedMeetsAnother() {
+    var desk = settled()
+    desk.isAway = true
+    desk.pass(to: at(20_000))
+    desk.store = MemoryStore(identity: second)
+    desk.isAway = false
+    // Within a renewal, where a node that is fenced waits for a TTL.
+    desk.pass(to: at(20_300))
+    #expect(desk.node.mayAct(for: .lowest, at: at(20_300)) == Epoch(1))
+    #expect(desk.store.allRanges.map(\.owner) == [me])
   }
 
   /// Two members, of which this one owns everything; the other's answers are the test's.
