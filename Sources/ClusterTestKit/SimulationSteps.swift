@@ -135,7 +135,9 @@ extension Simulation {
       nodes[i].wakeAt = at
       agenda.enter(.wake(node: i, life: life), at: at)
     case .stopped, .replaced:
-      end(i, comesBackIn: options.isPlain ? nil : random.ns(ms: 100...3000))
+      // In peace whoever is down is started soon, also one whose stop was held up until then.
+      let down = random.ns(ms: isPeace ? 0...500 : 100...3000)
+      end(i, comesBackIn: options.isPlain ? nil : down)
     }
   }
 
