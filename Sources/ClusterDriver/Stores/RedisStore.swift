@@ -33,11 +33,15 @@ final class RedisStore: OwnershipStore {
   }
 
   /// For the link that a store is given: it knows the scripts from the first call on, and tells at
-  /// once when Redis is not there, rather than after the timeout.
+  /// once when Redis is not there, rather than after the timeout. An attempt to connect and the pause
+  /// after it are short: a lease does not outlive the link's own defaults.
   static func linkOptions(timeout: Duration) -> RedisLinkOptions {
     var options = RedisLinkOptions()
     options.connection.clientName = "cluster-driver-lease"
     options.connection.threadName = "lease"
+    options.connection.connectTimeout = timeout
+    options.connection.sentinelTimeout = timeout / 2
+    options.connection.backOffMost = timeout / 2
     options.commandTimeout = timeout
     options.whenDown = .fail
     options.scripts = StoreScripts.all

@@ -6,6 +6,14 @@ import Testing
 
 @Suite("The identity of a store in Redis, against real servers")
 struct RedisStoreIdentityTests {
+  @Test("a failed attempt to connect and the pause after it end within what a lease lasts")
+  func linkIsQuick() throws {
+    let timing = try Timing()
+    let options = RedisStore.linkOptions(timeout: timing.callTimeout).connection
+    #expect(options.connectTimeout + options.backOffMost <= timing.ttl - timing.margin)
+    #expect(options.sentinelTimeout < options.connectTimeout)
+  }
+
   private let me = Owner(NodeID("a"), Incarnation(1))
   private let members = MemberList(number: 1, added: [NodeID("a"): 1])
 
