@@ -157,7 +157,17 @@ public struct NodeMachine: Sendable, Equatable {
     return acting.first { $0.serials.contains(serial) }?.epoch
   }
 
+  /// Whether it acts at this instant by what its peers have promised alone.
+  public func actsByPromises(at now: Instant) -> Bool {
+    guard let validUntil, now < validUntil else { return false }
+    return session.deadline.map { now >= $0 } ?? true
+  }
+
+  // MARK: For those who look
+
   public var role: LeaderMachine.Role { leadership.role }
+  public var leader: LeaderRecord? { leadership.leader }
+  public var peers: PeerWatch { watch }
 
   // MARK: Step
 

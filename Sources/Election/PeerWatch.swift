@@ -66,6 +66,9 @@ public struct PeerWatch: Sendable, Equatable {
 
   public func session(of node: NodeID) -> SessionRecord? { entry(of: node)?.session }
 
+  /// Those there are, dead or alive, by name.
+  public var sessions: [SessionRecord] { entries.compactMap(\.session) }
+
   /// What a claim from the node has to name.
   public func watched(_ node: NodeID) -> StoreCall.Watched {
     StoreCall.Watched(node, entry(of: node)?.session?.value)

@@ -32,14 +32,21 @@ public struct MemberStatus: Sendable, Hashable {
   public var version: UInt64
   /// How much it can carry beside the others, in thousandths.
   public var capacity: UInt64
+  /// `host:port` where its controllers' port is reached; empty: nowhere.
+  public var controllersAt: String
+  /// `host:port` where its peers ask it; empty: nowhere.
+  public var peersAt: String
 
   public init(
-    draining: Bool = false, healthy: Bool = true, version: UInt64 = 0, capacity: UInt64 = 1000
+    draining: Bool = false, healthy: Bool = true, version: UInt64 = 0, capacity: UInt64 = 1000,
+    controllersAt: String = "", peersAt: String = ""
   ) {
     self.draining = draining
     self.healthy = healthy
     self.version = version
     self.capacity = capacity
+    self.controllersAt = controllersAt
+    self.peersAt = peersAt
   }
 }
 
@@ -186,4 +193,27 @@ public struct OwnedRange: Sendable, Hashable {
   }
 
   public var serials: ClosedRange<Serial> { first...last }
+
+  /// What is in one list and not, or not the same, in the other. Both are by first serial. O(n + m).
+  public static func changes(
+    from before: [OwnedRange], to after: [OwnedRange]
+  ) -> (ended: [OwnedRange], begun: [OwnedRange]) {
+    var ended: [OwnedRange] = []
+    var begun: [OwnedRange] = []
+    var i = 0
+    var j = 0
+    while i < before.count || j < after.count {
+      if i < before.count, j < after.count, before[i] == after[j] {
+        i += 1
+        j += 1
+      } else if j == after.count || (i < before.count && before[i].first <= after[j].first) {
+        ended.append(before[i])
+        i += 1
+      } else {
+        begun.append(after[j])
+        j += 1
+      }
+    }
+    return (ended, begun)
+  }
 }

@@ -33,7 +33,8 @@ extension StoreWords {
     return record
   }
 
-  /// `node incarnation counter released draining healthy version capacity list knows`
+  /// `node incarnation counter released draining healthy version capacity controllersAt peersAt list
+  /// knows`
   static func session(_ line: Substring) throws(StoreFailure) -> SessionRecord {
     var words = StoreWords(line)
     let node = try words.node()
@@ -41,7 +42,7 @@ extension StoreWords {
     let isReleased = try words.flag()
     let status = MemberStatus(
       draining: try words.flag(), healthy: try words.flag(), version: try words.number(),
-      capacity: try words.number())
+      capacity: try words.number(), controllersAt: try words.name(), peersAt: try words.name())
     let record = SessionRecord(
       node: node, value: value, released: isReleased, status: status, list: try words.number(),
       knows: try words.identity())
@@ -94,6 +95,7 @@ extension StoreText {
 
   static func line(_ status: MemberStatus) -> String {
     "\(status.draining ? 1 : 0) \(status.healthy ? 1 : 0) \(status.version) \(status.capacity)"
+      + " \(self.token(status.controllersAt)) \(self.token(status.peersAt))"
   }
 
   static func line(_ list: MemberList) -> String {

@@ -110,7 +110,8 @@ struct StoreDice {
     }
     let status = MemberStatus(
       draining: chance(50), healthy: chance(50), version: one(of: numbers),
-      capacity: one(of: numbers))
+      capacity: one(of: numbers), controllersAt: chance(50) ? "" : "host-\(roll(9)):5001",
+      peersAt: chance(50) ? "" : "[::1]:\(roll(9))")
     return StoreCall.Heartbeat(
       owner: owner, counter: (aim.sessions[owner.node]?.counter ?? 0) &+ 1, status: status,
       list: list(aim), since: chance(97) ? since : one(of: numbers),

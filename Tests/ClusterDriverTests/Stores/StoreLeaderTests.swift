@@ -199,7 +199,9 @@ struct StoreLeaderTests {
   @Test("what a session says is what the others see", arguments: StoreKind.allCases)
   func sessions(_ kind: StoreKind) async throws {
     let scene = try await StoreScene(kind)
-    let status = MemberStatus(draining: true, healthy: false, version: .max, capacity: .max - 1)
+    let status = MemberStatus(
+      draining: true, healthy: false, version: .max, capacity: .max - 1,
+      controllersAt: "[2001:db8::7]:5001", peersAt: "a host, or none: 1")
     let owner = Owner(NodeID("d"), Incarnation(.max))
     let beat = StoreCall.Heartbeat(
       owner: owner, counter: .max, status: status, identity: StoreIdentity("old one"))

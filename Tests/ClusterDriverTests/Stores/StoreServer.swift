@@ -91,6 +91,11 @@ final class StoreServer: Sendable {
     waitpid(old.shell, &status, 0)
   }
 
+  /// SIGSTOP: it is there, and answers nothing.
+  func pause() { if let server = running.withLock({ $0?.server }) { kill(server, SIGSTOP) } }
+
+  func resume() { if let server = running.withLock({ $0?.server }) { kill(server, SIGCONT) } }
+
   /// Of a link that waits until the server is there.
   var patientOptions: RedisLinkOptions {
     var options = RedisStore.linkOptions(timeout: .seconds(20))
