@@ -1,0 +1,101 @@
+import CSystem
+package import Election
+package import Logging
+package import RedisLink
+
+/// A node's membership in its cluster, put together: the ownership loop, its store in Redis, the way to
+/// its peers and theirs to it, and what it keeps over its lives.
+///
+/// Begins with `start`; ends with `close`, which gives nothing back: that is `happened(.stop)` and, when
+/// all work has ended, `happened(.workEnded)`, after which the handlers hear `.stopped`.
+package final class ClusterMember: Sendable {
+  package struct Settings: Sendable {
+    package var node: NodeID
+    /// Of the node's present life; raised above the former one's if that is known to be higher.
+    package var incarnation: Incarnation
+    package var redis: RedisURL
+    /// Whose store it is: clusters share a Redis without touching each other.
+    package var cluster = "main"
+    package var timing: Timing
+    /// f of the failsafe, 0 … 3.
+    package var tolerance = 0
+    package var limits = LeaderDuties.Limits()
+    package var status = MemberStatus()
+    /// Where peers are listened to; port 0 = any free one.
+    package var peersBind: HostPort
+    /// The host under which peers reach it.
+    package var peersHost: String
+    /// Nil: nothing is kept over lives.
+    package var stateFile: String?
+
+    package init(
+      node: NodeID, incarnation: Incarnation, redis: RedisURL, timing: Timing,
+      peersBind: HostPort, peersHost: String
+    ) {
+      self.node = node
+      self.incarnation = incarnation
+      self.redis = redis
+      self.timing = timing
+      self.peersBind = peersBind
+      self.peersHost = peersHost
+    }
+  }
+
+  package let me: Owner
+  private let redis: RedisLink
+  private let loop: OwnershipLoop
+  private let links: PeerLinks
+  private let server: PeerServer
+
+  /// Reaches for Redis and listens for peers. Neither Redis nor any peer has to be there; what throws is
+  /// a port that is taken or a state file that cannot be written.
+  package init(_ settings: Settings, log: Logger, handlers: OwnershipLoop.Handlers) throws {
+    let memory = try settings.stateFile.map {
+      try MemoryKeeper(path: $0, incarnation: settings.incarnation, log: log)
+    }
+    let me = Owner(settings.node, memory?.incarnation ?? settings.incarnation)
+    let redis = try RedisLink(
+      settings.redis, options: RedisStore.linkOptions(timeout: settings.timing.callTimeout))
+    let links = PeerLinks(me: me.node, log: log)
+    let server = try PeerServer(address: settings.peersBind, me: me.node, log: log)
+    var status = settings.status
+    status.peersAt = HostPort(host: settings.peersHost, port: try server.port()).description
+    self.loop = OwnershipLoop(
+      NodeMachine(
+        me: me, timing: settings.timing, tolerance: settings.tolerance,
+        memory: memory?.memory ?? NodeMachine.Memory(), limits: settings.limits),
+      status: status,
+      store: RedisStore(
+        link: redis, cluster: settings.cluster, timeout: settings.timing.callTimeout),
+      peers: links, memory: memory, log: log, handlers: handlers)
+    self.me = me
+    self.redis = redis
+    self.links = links
+    self.server = server
+  }
+
+  package func start() {
+    self.server.serve(self.loop)
+    self.loop.start()
+  }
+
+  /// Any thread; does not block.
+  package func happened(_ event: NodeMachine.Event) { self.loop.happened(event) }
+
+  /// How the cluster looks from here.
+  package func view() async -> OwnershipView { await self.loop.view() }
+
+  /// Grows at least once a second while the loop is alive.
+  package var progress: UInt64 { self.loop.progress }
+
+  /// The link that leases are renewed over.
+  package var redisState: RedisLinkState { self.redis.state }
+
+  /// Ends the threads. BLOCKS for up to some seconds.
+  package func close() {
+    self.server.close()
+    self.loop.close()
+    self.links.close()
+    self.redis.close()
+  }
+}

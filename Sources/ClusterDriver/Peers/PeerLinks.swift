@@ -1,0 +1,137 @@
+import DriverProtocol
+import Election
+import GRPCCore
+import GRPCNGHTTP2
+import Logging
+import Synchronization
+
+/// The way to the other nodes of the cluster: a gRPC connection to each, open all the time, because the
+/// moment it is needed is when something else has failed.
+///
+/// Any thread. A question that is not answered is not answered: whoever asked will ask again.
+final class PeerLinks: OwnershipPeers {
+  /// Questions to one peer that wait for their answer; further ones are left out.
+  static let questionsMax = 16
+  /// A question that has not been answered by then never is.
+  static let answerLimit: Duration = .seconds(1)
+
+  private final class Link: Sendable {
+    let address: String
+    let client: GRPCClient<NGHTTP2ClientTransport>
+    let running: Task<Void, Never>
+    let waiting = Atomic<Int>(0)
+
+    init(_ address: String, to node: NodeID, log: Logger) throws {
+      guard let target = NGHTTP2Address(address) else {
+        throw RPCError(code: .invalidArgument, message: "\"\(address)\" is no host:port")
+      }
+      self.address = address
+      let transport = try NGHTTP2ClientTransport(
+        target: target, config: Link.config { log.debug("\($0)", metadata: ["peer": "\(node)"]) })
+      let client = GRPCClient(transport: transport)
+      self.client = client
+      self.running = Task.detached { try? await client.runConnections() }
+    }
+
+    private static func config(_ say: @escaping @Sendable (NGHTTP2Event) -> Void)
+      -> NGHTTP2ClientConfig
+    {
+      var config = NGHTTP2ClientConfig()
+      config.userAgent = "cluster-driver/\(NodeVersion.current)"
+      config.connectTimeout = .seconds(1)
+      config.backoff = NGHTTP2Backoff(
+        initial: .milliseconds(50), multiplier: 2, maximum: .milliseconds(500), jitter: 0.5)
+      // A connection to a host that was cut off is given up soon, so that another one is there when the
+      // host is.
+      config.connection.tcpKeepaliveIdle = .seconds(1)
+      config.connection.tcpTimeout = .seconds(2)
+      config.onEvent = say
+      return config
+    }
+
+    func close() {
+      self.client.beginGracefulShutdown()
+      self.running.cancel()
+    }
+  }
+
+  private struct State {
+    var links: [NodeID: Link] = [:]
+    var isClosed = false
+  }
+
+  private let me: NodeID
+  private let log: Logger
+  private let state = Mutex(State())
+
+  init(me: NodeID, log: Logger) {
+    self.me = me
+    self.log = log
+  }
+
+  func reach(_ places: PeerPlaces) {
+    let former = self.state.withLock { state -> [Link] in
+      guard !state.isClosed else { return [] }
+      var former: [Link] = []
+      for (node, link) in state.links where places.places[node]?.peersAt != link.address {
+        state.links[node] = nil
+        former.append(link)
+      }
+      for (node, place) in places.places
+      where node != self.me && !place.peersAt.isEmpty && state.links[node] == nil {
+        do {
+          state.links[node] = try Link(place.peersAt, to: node, log: self.log)
+        } catch {
+          self.log.error(
+            "this peer cannot be reached: \(error); see its --peers and --advertise",
+            metadata: ["peer": "\(node)"])
+        }
+      }
+      return former
+    }
+    for link in former { link.close() }
+  }
+
+  func ask(
+    _ node: NodeID, _ question: NodeMachine.Question,
+    tell: @escaping @Sendable (NodeMachine.Answer) -> Void
+  ) {
+    self.call(node) { peer, options in
+      let answer = try await peer.ask(PeerWire.message(question), options: options)
+      if let answer = PeerWire.answer(answer) { tell(answer) }
+    }
+  }
+
+  func nudge(_ node: NodeID) {
+    self.call(node) { peer, options in
+      _ = try await peer.nudge(Clusterdriver_V1_PeerNudge(), options: options)
+    }
+  }
+
+  func close() {
+    let links = self.state.withLock { state in
+      state.isClosed = true
+      defer { state.links = [:] }
+      return state.links.values.map(\.self)
+    }
+    for link in links { link.close() }
+  }
+
+  private typealias Peer = Clusterdriver_V1_DriverPeer.Client<NGHTTP2ClientTransport>
+
+  private func call(
+    _ node: NodeID, _ body: @escaping @Sendable (Peer, CallOptions) async throws -> Void
+  ) {
+    guard let link = self.state.withLock({ $0.links[node] }) else { return }
+    guard link.waiting.add(1, ordering: .relaxed).oldValue < PeerLinks.questionsMax else {
+      link.waiting.subtract(1, ordering: .relaxed)
+      return
+    }
+    Task.detached {
+      var options = CallOptions.defaults
+      options.timeout = PeerLinks.answerLimit
+      try? await body(Peer(wrapping: link.client), options)
+      link.waiting.subtract(1, ordering: .relaxed)
+    }
+  }
+}

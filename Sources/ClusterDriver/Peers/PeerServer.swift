@@ -1,0 +1,119 @@
+import DriverProtocol
+import Election
+import GRPCCore
+import GRPCNGHTTP2
+import Logging
+import Synchronization
+
+/// Answers the other nodes of the cluster (driver_peer.proto).
+final class PeerServer: Sendable {
+  private let transport: NGHTTP2ServerTransport
+  private let server: GRPCServer<NGHTTP2ServerTransport>
+  private let serving: Awaited<String?>
+
+  struct Failure: Error, CustomStringConvertible {
+    let description: String
+  }
+
+  private let service: PeerService
+
+  /// Begins to listen; answers from `serve` on.
+  ///
+  /// - Parameter me: an asker with this name is not listened to.
+  init(address: HostPort, me: NodeID, log: Logger) throws(Failure) {
+    var config = NGHTTP2ServerConfig()
+    // News of ten thousand ranges take two megabytes, a question some hundred bytes.
+    config.connection.maxInboundMessageBytes = 64 << 10
+    config.connection.streamWindowBytes = 65_535
+    config.connection.tcpKeepaliveIdle = .seconds(1)
+    config.connection.tcpTimeout = .seconds(2)
+    config.maxConnections = 1024
+    config.maxConcurrentStreams = 64
+    config.maxConnectionIdle = nil
+    config.shutdownGrace = .milliseconds(200)
+    config.onEvent = { event in
+      if case .refused(let peer, let reason) = event {
+        log.warning("refused", metadata: ["peer": .string(peer), "reason": .string(reason)])
+      }
+    }
+    do {
+      let transport = try NGHTTP2ServerTransport(
+        address: .tcp(host: address.host, port: Int(address.port)), config: config)
+      let service = PeerService(me: me)
+      let server = GRPCServer(transport: transport, services: [service])
+      self.service = service
+      self.transport = transport
+      self.server = server
+      self.serving = Awaited {
+        do {
+          try await server.serve()
+          return nil
+        } catch {
+          return "\((error as? RuntimeError)?.cause ?? error)"
+        }
+      }
+    } catch {
+      throw Failure(description: "peers cannot be served on \(address): \(error)")
+    }
+  }
+
+  /// The port that was bound. BLOCKS until it is, ten seconds at most.
+  func port() throws(Failure) -> UInt16 {
+    let transport = self.transport
+    let bound = Awaited { try? await transport.listeningAddress }
+    if case .tcp(_, let port)? = bound.wait(.seconds(10)) ?? nil { return UInt16(port) }
+    throw Failure(
+      description: """
+        peers cannot be served: \(self.serving.wait(.zero).flatMap(\.self) ?? "the address was not bound"); \
+        another process may be there already (--peers names another place)
+        """)
+  }
+
+  func serve(_ loop: OwnershipLoop) { self.service.serve(loop) }
+
+  func close() {
+    self.server.beginGracefulShutdown()
+    _ = self.serving.wait(.seconds(1))
+  }
+}
+
+private final class PeerService: Clusterdriver_V1_DriverPeer.SimpleServiceProtocol {
+  private let me: NodeID
+  private let loop = Mutex<OwnershipLoop?>(nil)
+
+  init(me: NodeID) {
+    self.me = me
+  }
+
+  func serve(_ loop: OwnershipLoop) { self.loop.withLock { $0 = loop } }
+
+  private func present() throws -> OwnershipLoop {
+    if let loop = self.loop.withLock({ $0 }) { return loop }
+    throw RPCError(code: .unavailable, message: "the node is starting")
+  }
+
+  func ask(
+    request: Clusterdriver_V1_PeerQuestion, context: ServerContext
+  ) async throws -> Clusterdriver_V1_PeerAnswer {
+    guard let (asker, question) = PeerWire.question(request) else {
+      throw RPCError(code: .invalidArgument, message: "no question this version knows")
+    }
+    guard asker != self.me else {
+      throw RPCError(
+        code: .invalidArgument,
+        message: "\(asker) is this node's own name: give each node another --node-id")
+    }
+    let loop = try self.present()
+    let answer = await withCheckedContinuation { continuation in
+      loop.asked(question, by: asker) { continuation.resume(returning: $0) }
+    }
+    return PeerWire.message(answer)
+  }
+
+  func nudge(
+    request: Clusterdriver_V1_PeerNudge, context: ServerContext
+  ) async throws -> Clusterdriver_V1_PeerNudged {
+    try self.present().happened(.nudged)
+    return Clusterdriver_V1_PeerNudged()
+  }
+}
