@@ -90,6 +90,13 @@ let package = Package(
       swiftSettings: swift),
 
     // MARK: Executables
+    // A member of a cluster without controllers, for tests of ownership. Never in a product.
+    .executableTarget(
+      name: "cluster-holder",
+      dependencies: [
+        "CSystem", "ClusterDriver", "Election", "RedisLink", argumentParser, logging,
+      ],
+      swiftSettings: swift),
     .executableTarget(
       name: "cluster-driver", dependencies: ["ClusterDriver"], swiftSettings: swift),
     .executableTarget(

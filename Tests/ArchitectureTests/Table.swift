@@ -33,6 +33,9 @@ struct Table {
       "FoundationEssentials",
     ]),
     "cluster-driver": system.union(["ClusterDriver", "Logging"]),
+    "cluster-holder": system.union([
+      "ClusterDriver", "Election", "RedisLink", "ArgumentParser", "Logging",
+    ]),
 
     // The other programs.
     "clusterctl": system.union(protobuf).union([
