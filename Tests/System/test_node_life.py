@@ -49,11 +49,19 @@ def started(lab: Lab, *options, environment=None, vendor=None, redis="memory:"):
     return node, ready, node.wait_ready(ready)
 
 
-def test_it_serves_without_vendor_app_and_redis_says_so_once_and_finds_them_later(lab):
-    redis_port, vendor_port = free_port(), free_port()
-    node = lab.node(f"redis://127.0.0.1:{redis_port}", f"grpc://127.0.0.1:{vendor_port}")
-    fleet = lab.fleet(node, 20, 10, "6s", options=["--drain", "30s"])
+def test_it_starts_without_vendor_app_and_redis_says_so_once_and_finds_them_later(lab):
+    redis, vendor_port = lab.redis(), free_port()
+    redis.kill()
+    node = lab.node(redis, f"grpc://127.0.0.1:{vendor_port}")
+    fleet = lab.fleet(node, 20, 10, "12s", options=["--drain", "30s", "--backoff-max", "1s"])
+    wait_for(lambda: node.metrics()["cluster_driver_connections"] >= 20, 10, "the controllers wait")
+    status, text = node.http("/readyz")
+    assert status == 503 and "Redis" in text, text
+    # Without Redis nobody can say whose the controllers are.
+    assert node.metrics()["cluster_driver_sessions"] == 0
+    redis.start()
     fleet.wait_connected(20)
+    assert node.http("/readyz")[0] == 200
     wait_for(lambda: node.metrics()['cluster_driver_link_failures_total{link="vendor"}'] >= 3, 15,
              "it goes on trying")
     log = node.process.log_path.read_text()

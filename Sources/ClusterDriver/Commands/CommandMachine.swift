@@ -120,6 +120,13 @@ struct CommandMachine: Sendable {
   /// Commands that were sent and not answered: worth waiting for when stopping.
   var isIdle: Bool { self.pending.isEmpty }
 
+  /// Whether nothing is with the controllers of these serials, or on its way to them.
+  func isIdle(for serials: ClosedRange<UInt64>) -> Bool {
+    !self.pending.contains {
+      $0.value.phase != .waiting && serials.contains($0.value.command.serial)
+    }
+  }
+
   /// When `tick` is due.
   var wakeAt: ContinuousClock.Instant? {
     guard let next = self.nextSweepAt else { return nil }

@@ -238,6 +238,11 @@ final class CommandPipeline: Sendable {
 
   var isIdle: Bool { self.state.withLock { $0.machine.isIdle } }
 
+  /// Whether nothing is under way for these serials. O(commands pending).
+  func isIdle(for serials: ClosedRange<UInt64>) -> Bool {
+    self.state.withLock { $0.machine.isIdle(for: serials) }
+  }
+
   /// Commands without a result, now.
   var pending: Int { self.state.withLock { $0.machine.pendingCount } }
 

@@ -134,6 +134,48 @@ public enum MetricsSetting: Sendable, Hashable, CustomStringConvertible {
   }
 }
 
+/// Where the other nodes of the cluster are listened to.
+public enum PeersSetting: Sendable, Hashable, CustomStringConvertible {
+  /// The controllers' port + 3,000 on 127.0.0.1: for nodes that share a machine.
+  case usual
+  /// A numeric address; port 0 = any free one.
+  case at(HostPort)
+
+  public var description: String {
+    switch self {
+    case .usual: return "127.0.0.1:PORT+3000"
+    case .at(let address): return address.description
+    }
+  }
+
+  /// Where to listen when controllers are served on `port`. The usual port does not exist above
+  /// 62,535: then it is any free one.
+  public func address(controllerPort port: UInt16) -> HostPort {
+    switch self {
+    case .usual: return HostPort(host: "127.0.0.1", port: port <= 62_535 ? port + 3_000 : 0)
+    case .at(let address): return address
+    }
+  }
+
+  /// Whether only this machine reaches it.
+  public var isLocal: Bool {
+    switch self {
+    case .usual: return true
+    case .at(let address): return address.isLoopback
+    }
+  }
+
+  /// Reads `address:port`; `localhost` stands for 127.0.0.1.
+  init(parsing text: String) throws(Objection) {
+    var address = try HostPort(parsing: text)
+    if address.host == "localhost" { address.host = "127.0.0.1" }
+    guard NumericAddress(address.host) != nil else {
+      throw Objection("has a name where a numeric address is needed")
+    }
+    self = .at(address)
+  }
+}
+
 /// `scheme://rest`, the scheme in lower case.
 private func splitScheme(_ text: String) -> (scheme: String, rest: Substring)? {
   guard let colon = text.firstIndex(of: ":") else { return nil }

@@ -32,6 +32,12 @@ enum ConfigurationLaws {
           + " and commands there unencrypted for anybody to read and send; reach it through a"
           + " TLS tunnel that ends on this machine, or give --insecure in a laboratory")
     }
+    if !configuration.peers.isLocal {
+      problems.append(
+        "\(origin("peers")): \(configuration.peers) can be reached from other machines, and whoever"
+          + " reaches it can speak as a node of the cluster; use a loopback address, or give"
+          + " --insecure in a laboratory, or on a network that nobody else is on")
+    }
     if let admin = configuration.admin, !admin.isLocal {
       problems.append(
         "\(origin("admin")): \(admin) can be reached from other machines, and whoever reaches it"

@@ -13,6 +13,7 @@ struct ConfigurationOption: Sendable {
   enum Section: String, Sendable, CaseIterable {
     case essentials = "What every node needs"
     case identity = "Name and addresses"
+    case cluster = "The cluster"
     case controllers = "Controllers"
     case pipeline = "Events"
     case operation = "Running it"

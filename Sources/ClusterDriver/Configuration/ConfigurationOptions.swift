@@ -1,7 +1,7 @@
 extension ConfigurationOption {
   /// Every setting, in the order of the help text.
   static let all: [ConfigurationOption] =
-    essentials + identity + controllers + pipeline + operation
+    essentials + identity + cluster + controllers + pipeline + operation
 
   private static let essentials: [ConfigurationOption] = [
     ConfigurationOption(
@@ -77,6 +77,44 @@ extension ConfigurationOption {
         draft.rest.metrics = try MetricsSetting(parsing: text)
       },
       show: { $0.metrics.description }),
+  ]
+
+  private static let cluster: [ConfigurationOption] = [
+    ConfigurationOption(
+      name: "cluster", form: .value("NAME"), section: .cluster,
+      summary: "Name of the cluster; several may share a Redis",
+      allowed: "1 … 128 letters, digits and any of . - _ : [ ]", standard: "main",
+      set: { (draft, text) throws(Objection) in
+        guard (1...128).contains(text.utf8.count), text.utf8.allSatisfy(isNameByte) else {
+          throw Objection("is not a name")
+        }
+        draft.rest.cluster = text
+      },
+      show: { $0.cluster }),
+    ConfigurationOption(
+      name: "peers", form: .value("HOST:PORT"), section: .cluster,
+      summary: "Where to listen for the other nodes of the cluster",
+      allowed: "a numeric address and a port (0 = any free one)",
+      standard: "127.0.0.1 and the controllers' port + 3000",
+      set: { (draft, text) throws(Objection) in draft.rest.peers = try PeersSetting(parsing: text)
+      },
+      show: { $0.peers.description }),
+    ConfigurationOption(
+      name: "tolerance", form: .value("F"), section: .cluster,
+      summary: "Nodes that may be lost together with Redis before the rest stops acting",
+      allowed: "0 … 3, the same on all nodes", standard: "0",
+      set: { (draft, text) throws(Objection) in
+        draft.rest.tolerance = try SettingValue.number(text, in: 0...3)
+      },
+      show: { "\($0.tolerance)" }),
+    ConfigurationOption(
+      name: "state-file", form: .value("PATH"), section: .cluster,
+      summary: "What the node keeps over a restart: who its peers are, which epochs were used",
+      allowed: "a path", standard: "PORT.state in $STATE_DIRECTORY, if that is set",
+      set: { (draft, text) throws(Objection) in
+        draft.rest.stateFile = try SettingValue.path(text)
+      },
+      show: { $0.stateFile ?? "PORT.state in $STATE_DIRECTORY, if that is set" }),
   ]
 
   private static let controllers: [ConfigurationOption] = [

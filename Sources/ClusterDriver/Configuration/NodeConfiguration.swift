@@ -14,6 +14,14 @@ public struct NodeConfiguration: Sendable, Equatable {
   public var advertise: HostPort?
   public var redis: RedisSetting
   public var vendor: VendorSetting
+  /// Name of the cluster; several may share a Redis.
+  public var cluster = "main"
+  /// Where the other nodes of the cluster are listened to.
+  public var peers: PeersSetting = .usual
+  /// f of the failsafe, 0 … 3; see Docs/adr/0011-ownership.md.
+  public var tolerance = 0
+  /// What the node keeps over its lives; `nil` = in `$STATE_DIRECTORY`, if that is set.
+  public var stateFile: String?
   /// `nil` = the usual Unix socket for the bound port; see ``AdminSocket``.
   public var admin: AdminAddress?
   public var metrics: MetricsSetting = .usual

@@ -11,6 +11,8 @@ final class Chores: @unchecked Sendable {
 
   /// STATUS= no more often than this: a service manager has many to read.
   private static let statusEvery: Duration = .seconds(5)
+  /// How often what the ranges cost is counted.
+  private static let surveyEvery: Duration = .seconds(5)
   /// Controllers named in the title; of more, so many and their count.
   static let serialsInTitle = 8
 
@@ -48,6 +50,7 @@ final class Chores: @unchecked Sendable {
     var pulse = Pulse()
     var events = (count: self.node.layer.counters().events, at: ContinuousClock.now)
     var status = (text: "", at: ContinuousClock.now.advanced(by: .zero - Chores.statusEvery))
+    var surveyedAt = ContinuousClock.now
     let watchdogNs = csys_notify_watchdog()
     // A ping that comes late is one that never came: twice as often as must be.
     let everyMs = watchdogNs > 0 ? min(1000, max(10, watchdogNs / 2_000_000)) : 1000
@@ -67,6 +70,10 @@ final class Chores: @unchecked Sendable {
         Chores.title(
           port: self.node.layer.port, sequences: self.node.commands.finished,
           controllers: counters.sessions, serials: (sessions ?? []).map(\.serial)))
+      if now - surveyedAt >= Chores.surveyEvery {
+        self.node.ownership.survey()
+        surveyedAt = now
+      }
       let text = self.status(counters)
       if text != status.text && now - status.at >= Chores.statusEvery {
         csys_notify_send("STATUS=\(text)", nil, 0)
@@ -81,6 +88,9 @@ final class Chores: @unchecked Sendable {
     _ pulse: inout Pulse, layerAnswers: Bool, at now: ContinuousClock.Instant
   ) -> Bool {
     var counts = [(name: "the event thread", count: self.node.taker.progress)]
+    if let progress = self.node.ownership.progress {
+      counts.append((name: "the ownership thread", count: progress))
+    }
     if let redis = self.node.redis {
       counts.append((name: "the Redis thread", count: redis.progress))
     }
@@ -99,11 +109,17 @@ final class Chores: @unchecked Sendable {
 
   private func status(_ counters: cscp_counters) -> String {
     """
-    \(self.node.state.rawValue): \(counters.sessions) controllers, \
+    \(self.node.state.rawValue): \(counters.sessions) controllers\(self.share), \
     \(Int(self.node.eventsPerSecond)) events/s, \(counters.unacked) unacknowledged; \
     vendor app \(self.node.link.up != nil ? "up" : "down"), \
     Redis \(self.node.redis.map { $0.link.isUp ? "up" : "down" } ?? "not configured")
     """
+  }
+
+  /// What the node has of its cluster.
+  private var share: String {
+    guard let view = self.node.ownership.view else { return "" }
+    return " of \(view.acting.count) ranges\(view.isLeading ? ", leader" : "")"
   }
 
   /// As the system this one replaces shows itself in a list of processes.

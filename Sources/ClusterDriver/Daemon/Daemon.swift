@@ -6,9 +6,11 @@ import Logging
 /// A node's life: the order in which its parts begin and end.
 ///
 /// Begins: log, the controllers' port, metrics and admin service, the link to the vendor app, and only
-/// then controllers are welcomed. Neither the vendor app nor Redis has to be there. Ends, on SIGTERM
-/// or SIGINT: no new controllers, those that are here are told to go, what is under way is carried to
-/// its end within a limit, and then everything is closed. A second signal ends the process at once.
+/// then the cluster is joined, and controllers are welcomed as far as they are this node's. Neither the
+/// vendor app nor Redis has to be there; without Redis nothing is this node's. Ends, on SIGTERM or
+/// SIGINT: no new controllers, those that are here are told to go, what is under way is carried to its
+/// end within a limit, what the node owns is given back, and then everything is closed. A second
+/// signal ends the process at once.
 final class Daemon {
   /// Controllers that are told to go come back after a random part of this.
   static let goAwaySpread: Duration = .seconds(2)
@@ -124,6 +126,7 @@ final class Daemon {
     self.readyFile?.remove()
     self.node.layer.stopAccepting(
       goAway: true, spreadMs: UInt32(Daemon.goAwaySpread.millisecondsRoundedUp))
+    self.node.ownership.stop()
     self.node.commands.stop()
     let end = ContinuousClock.now.advanced(by: Daemon.stopLimit)
     while !self.isDone && .now < end {
@@ -137,6 +140,7 @@ final class Daemon {
         time; the controllers keep the events and send them to whoever serves them next
         """)
     }
+    self.node.ownership.finish()
   }
 
   /// Nothing is under way any more. With the vendor app away there is nothing to wait for.
@@ -163,6 +167,7 @@ final class Daemon {
       admin.server.shutDown()
       _ = admin.serving.wait(.seconds(2))
     }
+    self.node.ownership.close()
     self.node.redis?.close()
     self.chores?.stop()
     self.metrics = nil

@@ -20,7 +20,7 @@ final class Node: Sendable {
   let layer: ControllerLayer
   let outbox: Outbox
   let commands: CommandPipeline
-  let ownership: OwnershipKeeper
+  let ownership: any NodeOwnership
   let tail: TailHub
   let link: VendorLink
   /// Nil with `memory:`.
@@ -36,10 +36,22 @@ final class Node: Sendable {
     let outbox = Outbox(bytesMax: config.inFlightBytes)
     let commands = CommandPipeline(
       layer: layer, outbox: outbox, log: log.logger("commands"), settings: settings)
-    let ownership = OwnershipKeeper(layer: layer, log: log.logger("ownership"))
+    let name = config.nodeName(boundPort: layer.port, hostname: hostName())
+    let ownership: any NodeOwnership
+    var incarnation = csys_clock_realtime()
+    if case .server(let url) = config.redis {
+      let keeper = try ClusterKeeper(
+        config.membership(
+          of: name, incarnation: incarnation, redis: url, boundPort: layer.port,
+          hostname: hostName(), environment: ProcessEnvironment.variables),
+        layer: layer, commands: commands, log: log.logger("ownership"))
+      ownership = keeper
+      incarnation = keeper.incarnation
+    } else {
+      ownership = SoleKeeper(layer: layer, log: log.logger("ownership"))
+    }
     let identity = VendorLink.Identity(
-      nodeID: config.nodeName(boundPort: layer.port, hostname: hostName()),
-      incarnation: csys_clock_realtime(), version: NodeVersion.current)
+      nodeID: name, incarnation: incarnation, version: NodeVersion.current)
     let vendor = try VendorTransport(config.vendor)
     let link = VendorLink(
       transport: vendor.transport, identity: identity, outbox: outbox,
@@ -94,7 +106,7 @@ final class Node: Sendable {
 extension AttachLink.Handlers {
   /// What the vendor app says goes to the controllers.
   init(
-    layer: ControllerLayer, commands: CommandPipeline, ownership: OwnershipKeeper
+    layer: ControllerLayer, commands: CommandPipeline, ownership: any NodeOwnership
   ) {
     self.init(
       acknowledge: { layer.acknowledge($0) },

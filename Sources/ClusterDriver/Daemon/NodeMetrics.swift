@@ -1,4 +1,5 @@
 import CSCP
+import Election
 import RedisLink
 
 extension Node: MetricsSource {
@@ -6,6 +7,7 @@ extension Node: MetricsSource {
     var snapshot = MetricsSnapshot(
       version: self.identity.version, nodeID: self.identity.nodeID,
       startedAtMs: self.startedAt.utcMs, nowMs: Moment.utcMsNow(), readiness: self.readiness())
+    snapshot.ownership = self.ownership.view.map { MetricsSnapshot.Ownership($0, at: .now) }
     snapshot.layer = self.layer.counters()
     let outbox = self.outbox.counters
     snapshot.events = Node.events(outbox)
@@ -65,10 +67,34 @@ extension Node: MetricsSource {
   func readiness() -> Readiness {
     switch self.state {
     case .starting: return .notReady("starting")
-    case .serving: return .ready
+    case .serving: return self.ownership.readiness
     case .stopping: return .notReady("stopping")
     }
   }
 
   func health() -> Health { self.lastHealth }
+}
+
+extension NodeOwnership {
+  /// A member that may act is ready, whether or not it has ranges at present: it will.
+  fileprivate var readiness: Readiness {
+    guard self.progress != nil else { return .ready }
+    guard let view = self.view else { return .notReady("joining the cluster: Redis is not reached") }
+    guard let until = view.validUntil, .now < until else {
+      return .notReady("the lease has run out: neither Redis nor enough of the other nodes answer")
+    }
+    return .ready
+  }
+}
+
+extension MetricsSnapshot.Ownership {
+  fileprivate init(_ view: OwnershipView, at now: Instant) {
+    self.ranges = UInt64(view.acting.count)
+    self.members = UInt64(view.list.added.count)
+    self.isLeading = view.isLeading
+    self.byPromises = view.actsByPromises
+    if let until = view.validUntil, now < until {
+      self.leaseSeconds = Double((until - now).wholeNanoseconds) / 1e9
+    }
+  }
 }

@@ -23,9 +23,10 @@ extension Node: NodeView {
     status.redis = self.redisText
     status.vendor = self.vendorText
     status.rssBytes = UInt64(max(0, csys_memory_rss()))
-    let epochs = self.ownership.epochs
-    status.ownerEpochMin = epochs.lowerBound
-    status.ownerEpochMax = epochs.upperBound
+    if let epochs = self.ownership.epochs {
+      status.ownerEpochMin = epochs.lowerBound
+      status.ownerEpochMax = epochs.upperBound
+    }
     return status
   }
 

@@ -1,4 +1,5 @@
 import CSCP
+import Election
 import Glibc
 
 /// The C layer that holds the controllers' connections. Every function may be called from any thread,
@@ -101,14 +102,32 @@ final class ControllerLayer: @unchecked Sendable {
     cscp_disconnect(self.handle, connection, reason, spreadMs) == 0
   }
 
-  /// Acts for these serials from now on.
+  /// Acts for these serials from now on, without end.
   func own(_ ownership: SoleOwnership) {
-    let ranges = ownership.ranges.map {
-      cscp_range(first: $0.first, last: $0.last, epoch: $0.epoch)
-    }
+    self.own(
+      ownership.ranges.map { cscp_range(first: $0.first, last: $0.last, epoch: $0.epoch) })
+    cscp_set_valid_until(self.handle, ownership.validUntil)
+  }
+
+  /// Acts for these serials from now on, until what `actUntil` says.
+  func own(_ ranges: [OwnedRange]) {
+    self.own(
+      ranges.map {
+        cscp_range(
+          first: $0.first.rawValue, last: $0.last.rawValue, epoch: $0.epoch.rawValue)
+      })
+  }
+
+  private func own(_ ranges: [cscp_range]) {
     let result = cscp_set_ranges(self.handle, ranges, ranges.count)
     precondition(result == 0 || result == -ENOMEM, "ranges of ours are sorted and apart")
-    cscp_set_valid_until(self.handle, ownership.validUntil)
+    // Without memory for the new ranges it must not go on with the old ones.
+    if result != 0 { cscp_set_valid_until(self.handle, 0) }
+  }
+
+  /// Until when the ranges may be acted for; nil: not at all.
+  func actUntil(_ until: Instant?) {
+    cscp_set_valid_until(self.handle, UInt64(max(until?.nanoseconds ?? 0, 0)))
   }
 
   func stopAccepting(goAway: Bool, spreadMs: UInt32) {

@@ -28,7 +28,7 @@ final class EventTaker: @unchecked Sendable {
     var layer: ControllerLayer
     var outbox: Outbox
     var commands: CommandPipeline
-    var ownership: OwnershipKeeper
+    var ownership: any NodeOwnership
     var tail: TailHub
     /// Sessions that began and ended, in order, once a batch; also called without any so that time
     /// can pass. Returns when it wants to be called next. On the event thread.
@@ -97,8 +97,8 @@ final class EventTaker: @unchecked Sendable {
   private func tick() -> ContinuousClock.Instant? {
     let commandsAt = self.parts.commands.tick()
     let sessionsAt = self.parts.sessions([])
-    guard let commandsAt, let sessionsAt else { return commandsAt ?? sessionsAt }
-    return min(commandsAt, sessionsAt)
+    let ownershipAt = self.parts.ownership.tick()
+    return [commandsAt, sessionsAt, ownershipAt].lazy.compactMap(\.self).min()
   }
 
   private static func timeout(until next: ContinuousClock.Instant?) -> Int32 {

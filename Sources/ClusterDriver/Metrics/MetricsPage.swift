@@ -7,6 +7,7 @@ enum MetricsPage {
   static func render(_ snapshot: MetricsSnapshot) -> String {
     var page = PrometheusText()
     self.node(snapshot, &page)
+    if let ownership = snapshot.ownership { self.ownership(ownership, &page) }
     self.layer(snapshot.layer, &page)
     self.events(snapshot.events, &page)
     self.commands(snapshot.commands, &page)
@@ -24,6 +25,26 @@ enum MetricsPage {
     page.single(
       self.prefix + "ready", .gauge, "Whether the node serves controllers (1) or not (0).",
       snapshot.readiness == .ready ? 1 : 0)
+  }
+
+  private static func ownership(
+    _ ownership: MetricsSnapshot.Ownership, _ page: inout PrometheusText
+  ) {
+    let gauges: [(String, String, UInt64)] = [
+      ("ranges_owned", "Ranges of serials the node acts for.", ownership.ranges),
+      ("members", "Nodes on the cluster's list, as this one knows it.", ownership.members),
+      ("leading", "Whether the node leads the cluster (1) or not (0).", ownership.isLeading ? 1 : 0),
+      (
+        "acting_by_promises",
+        "Whether Redis is away and the node acts by its peers' promises (1) or not (0).",
+        ownership.byPromises ? 1 : 0
+      ),
+    ]
+    for (name, help, value) in gauges { page.single(self.prefix + name, .gauge, help, value) }
+    page.family(
+      self.prefix + "lease_seconds", .gauge,
+      "Time for which the node may act without another word from Redis or its peers.")
+    page.sample(ownership.leaseSeconds)
   }
 
   private static func layer(_ counters: cscp_counters, _ page: inout PrometheusText) {

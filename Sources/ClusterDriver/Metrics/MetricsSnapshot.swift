@@ -36,6 +36,18 @@ struct MetricsSnapshot: Sendable {
     var failuresTotal: UInt64 = 0
   }
 
+  /// The node's part in its cluster.
+  struct Ownership: Sendable, Equatable {
+    /// Ranges it acts for, members on the list, and whether it leads.
+    var ranges: UInt64 = 0
+    var members: UInt64 = 0
+    var isLeading = false
+    /// It acts by the promises of the other members alone.
+    var byPromises = false
+    /// Time for which it may act without another word from Redis or its peers; 0 = it may not.
+    var leaseSeconds = 0.0
+  }
+
   var version: String
   var nodeID: String
   /// ms UTC.
@@ -45,6 +57,8 @@ struct MetricsSnapshot: Sendable {
   var layer = cscp_counters()
   var events = Events()
   var commands = CommandMetrics.Snapshot()
+  /// `nil` = the node is on its own.
+  var ownership: Ownership?
   /// `nil` = not configured.
   var redis: Link?
   var vendor: Link?

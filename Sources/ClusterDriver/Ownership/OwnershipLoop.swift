@@ -19,19 +19,19 @@ package final class OwnershipLoop: @unchecked Sendable {
     /// Nothing new is to be taken up for the range of that first serial; `sealed` when all that is under
     /// way has ended.
     package var seal: @Sendable (Serial, _ move: UInt64) -> Void
-    /// What the store says of others has changed, or who is reached where.
-    package var peersChanged: @Sendable (OwnershipView) -> Void
+    /// What the cluster looks like from here has changed, if only the time of a lease.
+    package var changed: @Sendable (OwnershipView) -> Void
     package var ended: @Sendable (Ending) -> Void
 
     package init(
       act: @escaping @Sendable ([OwnedRange], Instant?) -> Void,
       seal: @escaping @Sendable (Serial, UInt64) -> Void,
-      peersChanged: @escaping @Sendable (OwnershipView) -> Void = { _ in },
+      changed: @escaping @Sendable (OwnershipView) -> Void = { _ in },
       ended: @escaping @Sendable (Ending) -> Void
     ) {
       self.act = act
       self.seal = seal
-      self.peersChanged = peersChanged
+      self.changed = changed
       self.ended = ended
     }
   }
@@ -65,6 +65,7 @@ package final class OwnershipLoop: @unchecked Sendable {
   private var machine: NodeMachine
   private var wakeAt: Instant?
   private var toldPlaces: UInt64 = 0
+  private var toldUntil: Instant?
   private var places = PeerPlaces()
   private var askers: [UInt64: @Sendable (NodeMachine.Answer) -> Void] = [:]
   private var questions: UInt64 = 0
@@ -212,9 +213,12 @@ package final class OwnershipLoop: @unchecked Sendable {
     for directive in self.machine.step(event, at: .now) { self.carryOut(directive) }
     self.memory?.keep(self.machine.memory)
     self.report.look(self.machine)
-    if self.machine.ownership.newest != version || self.places.version != self.toldPlaces {
+    if self.machine.ownership.newest != version || self.machine.validUntil != self.toldUntil
+      || self.places.version != self.toldPlaces
+    {
+      self.toldUntil = self.machine.validUntil
       self.toldPlaces = self.places.version
-      self.handlers.peersChanged(self.present)
+      self.handlers.changed(self.present)
     }
   }
 

@@ -64,6 +64,8 @@ package struct OwnershipView: Sendable {
   package var actsByPromises: Bool
   package var places: PeerPlaces
 
+  var isLeading: Bool { if case .leading = self.role { true } else { false } }
+
   init(_ machine: NodeMachine, _ places: PeerPlaces) {
     self.me = machine.me
     self.table = machine.ownership.table

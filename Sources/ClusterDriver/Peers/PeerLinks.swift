@@ -97,7 +97,7 @@ final class PeerLinks: OwnershipPeers {
     tell: @escaping @Sendable (NodeMachine.Answer) -> Void
   ) {
     self.call(node) { peer, options in
-      let answer = try await peer.ask(PeerWire.message(question), options: options)
+      let answer = try await peer.ask(PeerWire.message(question, to: node), options: options)
       if let answer = PeerWire.answer(answer) { tell(answer) }
     }
   }

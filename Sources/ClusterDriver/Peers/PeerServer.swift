@@ -19,7 +19,7 @@ final class PeerServer: Sendable {
 
   /// Begins to listen; answers from `serve` on.
   ///
-  /// - Parameter me: an asker with this name is not listened to.
+  /// - Parameter me: only questions to this node are answered.
   init(address: HostPort, me: NodeID, log: Logger) throws(Failure) {
     var config = NGHTTP2ServerConfig()
     // News of ten thousand ranges take two megabytes, a question some hundred bytes.
@@ -98,10 +98,10 @@ private final class PeerService: Clusterdriver_V1_DriverPeer.SimpleServiceProtoc
     guard let (asker, question) = PeerWire.question(request) else {
       throw RPCError(code: .invalidArgument, message: "no question this version knows")
     }
-    guard asker != self.me else {
+    guard request.asked == self.me.name else {
       throw RPCError(
         code: .invalidArgument,
-        message: "\(asker) is this node's own name: give each node another --node-id")
+        message: "this is \(self.me), not \(request.asked): two nodes say they are reached here; see --peers")
     }
     let loop = try self.present()
     let answer = await withCheckedContinuation { continuation in

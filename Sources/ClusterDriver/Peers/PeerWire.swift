@@ -8,8 +8,11 @@ enum PeerWire {
 
   // MARK: Questions
 
-  static func message(_ question: NodeMachine.Question) -> Clusterdriver_V1_PeerQuestion {
+  static func message(
+    _ question: NodeMachine.Question, to node: NodeID
+  ) -> Clusterdriver_V1_PeerQuestion {
     var message = Clusterdriver_V1_PeerQuestion()
+    message.asked = node.name
     switch question {
     case .promise(let request):
       message.asker = self.message(request.asker)

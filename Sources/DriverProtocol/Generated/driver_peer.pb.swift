@@ -59,6 +59,10 @@ public nonisolated struct Clusterdriver_V1_PeerQuestion: Sendable {
     set {question = .consent(newValue)}
   }
 
+  /// The node that is asked. Another one, which is reached at an address that was the other's or was
+  /// told wrongly, does not answer for it.
+  public var asked: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Question: Equatable, Sendable {
@@ -355,7 +359,7 @@ fileprivate nonisolated let _protobuf_package = "clusterdriver.v1"
 
 nonisolated extension Clusterdriver_V1_PeerQuestion: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerQuestion"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}asker\0\u{1}store\0\u{1}promise\0\u{1}consent\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}asker\0\u{1}store\0\u{1}promise\0\u{1}consent\0\u{1}asked\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -391,6 +395,7 @@ nonisolated extension Clusterdriver_V1_PeerQuestion: SwiftProtobuf.Message, Swif
           self.question = .consent(v)
         }
       }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.asked) }()
       default: break
       }
     }
@@ -418,6 +423,9 @@ nonisolated extension Clusterdriver_V1_PeerQuestion: SwiftProtobuf.Message, Swif
     }()
     case nil: break
     }
+    if !self.asked.isEmpty {
+      try visitor.visitSingularStringField(value: self.asked, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -425,6 +433,7 @@ nonisolated extension Clusterdriver_V1_PeerQuestion: SwiftProtobuf.Message, Swif
     if lhs._asker != rhs._asker {return false}
     if lhs.store != rhs.store {return false}
     if lhs.question != rhs.question {return false}
+    if lhs.asked != rhs.asked {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -55,7 +55,8 @@ struct ConfigurationReaderTests {
     for option in ConfigurationOption.all {
       // These are words, not values.
       guard let standard = option.standard,
-        !["node-id", "advertise", "admin", "metrics", "ready-file"].contains(option.name)
+        !["node-id", "advertise", "peers", "state-file", "admin", "metrics", "ready-file"].contains(
+          option.name)
       else { continue }
       let variable = option.isInEnvironment ? [option.variable: standard] : [:]
       #expect(try Self.configuration(Self.enough, variable) == plain, "\(option.name)")
@@ -101,6 +102,7 @@ struct ConfigurationReaderTests {
   static let unusual = [
     ("redis", "redis://10.0.0.5:6380/3"), ("vendor", "grpc://localhost:7002"), ("port", "0"),
     ("bind", "::1"), ("node-id", "host-1:5001"), ("advertise", "[2001:db8::1]:5001"),
+    ("cluster", "north"), ("peers", "[::1]:0"), ("tolerance", "3"), ("state-file", "/tmp/state"),
     ("admin", "unix:/run/x.sock"), ("metrics", "[::1]:0"), ("io-threads", "3"),
     ("connections-max", "1000000"), ("window", "1024/1"), ("t1", "1m"), ("t2", "20ms"),
     ("t3", "1h"), ("in-flight-bytes", "64KiB"), ("log", "stderr"), ("log-level", "trace"),

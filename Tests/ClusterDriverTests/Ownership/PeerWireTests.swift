@@ -25,7 +25,9 @@ struct PeerWireTests {
           against: StoreCall.Watched(NodeID("b"), SessionValue(Incarnation(0), 0)))),
     ] as [NodeMachine.Question])
   func questions(_ question: NodeMachine.Question) throws {
-    let bytes: [UInt8] = try PeerWire.message(question).serializedBytes()
+    let bytes: [UInt8] = try PeerWire.message(
+      question, to: NodeID("b")
+    ).serializedBytes()
     let (asker, read) = try #require(
       PeerWire.question(try Clusterdriver_V1_PeerQuestion(serializedBytes: bytes)))
     #expect(asker == PeerWireTests.me.node && read == question)
@@ -60,7 +62,8 @@ struct PeerWireTests {
     var question = PeerWire.message(
       .consent(
         FailsafeMachine.ConsentRequest(
-          asker: PeerWireTests.me, identity: PeerWireTests.store, against: nil)))
+          asker: PeerWireTests.me, identity: PeerWireTests.store, against: nil)),
+      to: NodeID("b"))
     question.store = ""
     #expect(PeerWire.question(question) == nil)
     func answer(_ ranges: [(first: UInt64, last: UInt64)]) -> NodeMachine.Answer? {

@@ -40,6 +40,7 @@ final class RunningNode {
     self.node.link.stop()
     self.link.cancel()
     await self.link.value
+    self.node.ownership.close()
     self.node.redis?.close()
   }
 }

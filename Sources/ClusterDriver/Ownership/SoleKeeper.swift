@@ -2,8 +2,8 @@ import CSystem
 import Logging
 import Synchronization
 
-/// Holds the node's ownership and tells the controller layer when it changes. Any thread.
-final class OwnershipKeeper: Sendable {
+/// The ownership of a node that is on its own (`memory:`): tells the controller layer when it changes.
+final class SoleKeeper: NodeOwnership {
   private struct State {
     var ownership = SoleOwnership()
     var ration = RateLimit<String>(burst: 3, every: .seconds(10), keysMax: 2)
@@ -18,15 +18,20 @@ final class OwnershipKeeper: Sendable {
     self.log = log
   }
 
-  /// Lowest and highest epoch in force.
-  var epochs: ClosedRange<UInt64> { self.state.withLock { $0.ownership.epochs } }
+  var epochs: ClosedRange<UInt64>? { self.state.withLock { $0.ownership.epochs } }
+  var view: OwnershipView? { nil }
+  var progress: UInt64? { nil }
 
-  /// From now on controllers are welcomed.
   func begin() {
     self.state.withLock { self.layer.own($0.ownership) }
   }
 
-  /// Controllers, or the vendor app for them, have seen these epochs.
+  func tick() -> ContinuousClock.Instant? { nil }
+  func survey() {}
+  func stop() {}
+  func finish() {}
+  func close() {}
+
   func seen(_ reports: [SoleOwnership.Report]) {
     self.state.withLock { state in
       let reaction = state.ownership.seen(reports)

@@ -1,0 +1,206 @@
+import CSCP
+import CSystem
+import Election
+import Glibc
+import Logging
+import Synchronization
+
+/// The ownership of a node that is a member of a cluster: tells the controller layer what the member may
+/// act for, and the member what the controllers have to say to that.
+///
+/// Locks: none is held while the member or the layer is called, but `layering`, which keeps changes of
+/// ranges and of their deadline in order.
+final class ClusterKeeper: NodeOwnership {
+  /// How long commands that are under way may hold up a range that is to be given away. Most are answered
+  /// within milliseconds; one whose answer comes later ends at the next owner, by its id.
+  static let sealLimit: Duration = .milliseconds(500)
+  private static let sealLook: Duration = .milliseconds(5)
+  /// For the session to be given back.
+  static let releaseLimit: Duration = .seconds(1)
+  /// Reports of higher epochs that are followed: each makes the range's controllers begin again.
+  private static let raises = (burst: UInt32(5), every: Duration.seconds(2))
+
+  private struct Sealing {
+    var first: Serial
+    var last: Serial
+    var move: UInt64
+    var until: ContinuousClock.Instant
+  }
+
+  private struct State {
+    var acting: [OwnedRange] = []
+    var view: OwnershipView?
+    var sealing: [Sealing] = []
+    var survey = LoadSurvey()
+    var ration = RateLimit<String>(
+      burst: ClusterKeeper.raises.burst, every: ClusterKeeper.raises.every, keysMax: 4)
+  }
+
+  private let layer: ControllerLayer
+  private let commands: CommandPipeline
+  private let log: Logger
+  private let state = Mutex(State())
+  private let member: Mutex<ClusterMember?> = Mutex(nil)
+  private let isReleased = Atomic<Bool>(false)
+  private let bell = Bell()
+
+  /// Joins the cluster as soon as `begin` is called. Throws what keeps it from that: a port that is taken,
+  /// a file that cannot be written.
+  init(
+    _ settings: ClusterMember.Settings, layer: ControllerLayer, commands: CommandPipeline,
+    log: Logger
+  ) throws {
+    self.layer = layer
+    self.commands = commands
+    self.log = log
+    let member = try ClusterMember(
+      settings, log: log,
+      handlers: OwnershipLoop.Handlers(
+        act: { [weak self] in self?.act(for: $0, until: $1) },
+        seal: { [weak self] in self?.seal($0, move: $1) },
+        changed: { [weak self] view in self?.state.withLock { $0.view = view } },
+        ended: { [weak self] in self?.ended($0) }))
+    self.member.withLock { $0 = member }
+  }
+
+  /// Of the node's present life.
+  var incarnation: UInt64 { self.present?.me.incarnation.rawValue ?? 0 }
+
+  private var present: ClusterMember? { self.member.withLock { $0 } }
+
+  var epochs: ClosedRange<UInt64>? {
+    self.state.withLock { state in
+      let epochs = state.acting.lazy.map(\.epoch.rawValue)
+      guard let low = epochs.min(), let high = epochs.max() else { return nil }
+      return low...high
+    }
+  }
+
+  var view: OwnershipView? { self.state.withLock { $0.view } }
+
+  var progress: UInt64? { self.present?.progress }
+
+  func begin() { self.present?.start() }
+
+  // MARK: From the member, on its thread
+
+  private func act(for acting: [OwnedRange], until: Instant?) {
+    let isSame = self.state.withLock { state in
+      defer { state.acting = acting }
+      return state.acting == acting
+    }
+    // The ranges first: a deadline that reaches further is not for one that is lost.
+    if !isSame { self.layer.own(acting) }
+    self.layer.actUntil(until)
+  }
+
+  private func seal(_ first: Serial, move: UInt64) {
+    self.state.withLock { state in
+      guard let range = state.acting.first(where: { $0.first == first }) else { return }
+      state.sealing.append(
+        Sealing(
+          first: first, last: range.last, move: move,
+          until: .now.advanced(by: ClusterKeeper.sealLimit)))
+    }
+    self.layer.wake()
+  }
+
+  private func ended(_ ending: OwnershipLoop.Ending) {
+    switch ending {
+    case .stopped:
+      self.isReleased.store(true, ordering: .releasing)
+      self.bell.ring()
+    case .replaced(let by):
+      self.log.critical(
+        """
+        another process has joined the cluster under this node's name: this one ends. Give each node a \
+        --node-id of its own
+        """, metadata: ["incarnation": "\(by)"])
+      self.isReleased.store(true, ordering: .releasing)
+      kill(getpid(), SIGTERM)
+    }
+  }
+
+  // MARK: To the member
+
+  func tick() -> ContinuousClock.Instant? {
+    let sealing = self.state.withLock { $0.sealing }
+    guard !sealing.isEmpty else { return nil }
+    let now = ContinuousClock.now
+    let done = sealing.filter { range in
+      now >= range.until
+        || self.commands.isIdle(for: range.first.rawValue...range.last.rawValue)
+    }
+    for range in done { self.present?.happened(.sealed(range.first, move: range.move)) }
+    return self.state.withLock { state in
+      state.sealing.removeAll { range in
+        done.contains { $0.first == range.first && $0.move == range.move }
+      }
+      return state.sealing.isEmpty ? nil : now.advanced(by: ClusterKeeper.sealLook)
+    }
+  }
+
+  func seen(_ reports: [SoleOwnership.Report]) {
+    var epochs: [OwnedRange] = []
+    for report in reports where report.serial >= 1 && report.serial < UInt64.max {
+      guard report.epoch <= SoleOwnership.epochMax else {
+        if self.isAllowed("implausible") {
+          self.log.error(
+            """
+            owner epoch \(report.epoch) was reported, which no cluster reaches: the controller is not \
+            served; reset what it remembers of its hosts
+            """, metadata: ["serial": "\(report.serial)"])
+        }
+        continue
+      }
+      // Who is left out reports again when it comes back.
+      guard self.isAllowed("raise") else { continue }
+      let serial = Serial(report.serial)
+      epochs.append(OwnedRange(first: serial, last: serial, epoch: Epoch(report.epoch)))
+    }
+    if !epochs.isEmpty { self.present?.happened(.epochsSeen(epochs)) }
+  }
+
+  private func isAllowed(_ what: String) -> Bool {
+    let verdict = self.state.withLock { $0.ration.take(what, at: csys_clock_boottime()) }
+    if case .say = verdict { return true } else { return false }
+  }
+
+  func survey() {
+    let acting = self.state.withLock { $0.acting }
+    guard !acting.isEmpty else { return }
+    var count = LoadSurvey.Count(ranges: acting)
+    var from: UInt64 = 1
+    while true {
+      // A thread that does not answer is the watchdog's to notice.
+      guard let page = self.layer.sessions(from: from, limit: 1024, timeoutMs: 1000) else { return }
+      for session in page { count.add(serial: session.serial, received: session.received_seq) }
+      guard page.count == 1024, let last = page.last?.serial, last < .max else { break }
+      from = last + 1
+    }
+    let loads = self.state.withLock { $0.survey.changes(count, at: .now) }
+    if !loads.isEmpty { self.present?.happened(.loads(loads)) }
+  }
+
+  // MARK: End
+
+  func stop() { self.present?.happened(.stop) }
+
+  func finish() {
+    self.present?.happened(.workEnded)
+    let end = ContinuousClock.now.advanced(by: ClusterKeeper.releaseLimit)
+    while !self.isReleased.load(ordering: .acquiring), .now < end {
+      self.bell.wait(milliseconds: (end - .now).millisecondsRoundedUp)
+    }
+    if !self.isReleased.load(ordering: .acquiring) {
+      self.log.warning("the session could not be given back: peers take over after its TTL")
+    }
+  }
+
+  func close() {
+    let member = self.member.withLock { $0.take() }
+    member?.close()
+    // Whatever was held: this node is over.
+    self.layer.actUntil(nil)
+  }
+}

@@ -1,0 +1,24 @@
+/// What says for which controllers a node acts. Any thread, unless a function says otherwise.
+protocol NodeOwnership: Sendable {
+  /// Lowest and highest epoch in force; nil: the node acts for nobody.
+  var epochs: ClosedRange<UInt64>? { get }
+  /// How the cluster looks from here; nil for a node that is none's.
+  var view: OwnershipView? { get }
+  /// A number that grows at least once a second while the thread behind it lives; nil: there is none.
+  var progress: UInt64? { get }
+
+  /// From now on controllers are welcomed, as far as they are this node's.
+  func begin()
+  /// Controllers, or the vendor app for them, have seen these epochs.
+  func seen(_ reports: [SoleOwnership.Report])
+  /// Lets time pass, on the event thread. Returns when it is to be called next.
+  func tick() -> ContinuousClock.Instant?
+  /// Counts what the node's controllers cost it. BLOCKS on the controllers' threads, for seconds at most.
+  func survey()
+  /// Nothing more is taken up.
+  func stop()
+  /// All work has ended: gives back what is held, and waits for that. BLOCKS, a second at most.
+  func finish()
+  /// Ends what lies behind it. BLOCKS, for seconds at most.
+  func close()
+}

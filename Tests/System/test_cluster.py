@@ -1,0 +1,97 @@
+"""Several nodes of one cluster, with controllers: nothing lost, nothing twice, whoever ends."""
+
+import json
+import time
+
+from harness import command_json
+from process import wait_for
+
+QUICK = ["--backoff-min", "100ms", "--backoff-max", "1s"]
+
+
+def owned(node):
+    return node.metrics()["cluster_driver_ranges_owned"]
+
+
+def sessions(node):
+    return node.metrics()["cluster_driver_sessions"]
+
+
+def start(lab, n, *options):
+    redis, vendor = lab.redis(), lab.vendor()
+    nodes = [lab.node(redis, vendor, options=["--t2", "20ms", *options]) for _ in range(n)]
+    return redis, vendor, nodes, ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+
+
+def assert_whole(report):
+    assert report["exit"] == 0, report
+    assert report["lost"] == 0 and report["duplicated"] == 0, report
+    assert report["commands"]["stale_epoch"] == 0 and report["commands"]["duplicate"] == 0, report
+
+
+def test_a_node_that_is_killed_is_replaced_by_the_others(lab):
+    _, vendor, nodes, ports = start(lab, 3)
+    fleet = lab.fleet(ports, 150, 2, "25s", vendor=vendor, options=[*QUICK, "--drain", "30s"])
+    fleet.wait_connected(150, 30)
+    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
+    nodes[1].kill()
+    fleet.wait_connected(150, 30)
+    wait_for(lambda: sum(sessions(n) for n in (nodes[0], nodes[2])) == 150, 30,
+             "the others serve its controllers")
+    assert_whole(fleet.report())
+
+
+def test_a_node_that_stops_gives_its_ranges_back_at_once(lab):
+    _, vendor, nodes, ports = start(lab, 2)
+    fleet = lab.fleet(ports, 40, 2, "15s", vendor=vendor, options=[*QUICK, "--drain", "30s"])
+    fleet.wait_connected(40, 20)
+    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
+    before = owned(nodes[0]) + owned(nodes[1])
+    assert nodes[0].stop() == 0
+    # Far less than the 1.5 s after which a node that is silent counts as dead.
+    wait_for(lambda: owned(nodes[1]) == before, 1, "the other has all of them")
+    assert_whole(fleet.report())
+
+
+def test_commands_reach_a_controller_whoever_owns_it(lab):
+    redis, vendor, nodes, ports = start(lab, 3)
+    fleet = lab.fleet(ports, 60, 1, "20s", vendor=vendor, options=[*QUICK, "--drain", "30s"])
+    fleet.wait_connected(60, 30)
+    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
+    wait_for(lambda: sum(sessions(node) for node in nodes) == 60, 20, "all are served")
+    # Nobody listens for a controller but the node that serves it.
+    heard = sum(redis.publish(1000 + i, command_json(seconds=5)) for i in range(60))
+    assert heard >= 55, f"{heard} of 60 commands were heard"
+    report = fleet.report()
+    assert_whole(report)
+    assert report["commands"]["executed"] >= 55, report
+
+
+def test_two_processes_under_one_name_are_told_apart(lab):
+    redis, vendor = lab.redis(), lab.vendor()
+    first = lab.node(redis, vendor, options=["--node-id", "gate"])
+    wait_for(lambda: owned(first) > 0, 10, "the first owns what there is")
+    second = lab.node(redis, vendor, options=["--node-id", "gate"])
+    assert first.process.wait(10) == 0
+    assert "under this node's name" in first.process.log_path.read_text()
+    wait_for(lambda: owned(second) > 0, 10, "the second owns it now")
+
+
+def test_redis_that_restarts_empty_disconnects_nobody(lab):
+    redis, vendor, nodes, ports = start(lab, 2)
+    fleet = lab.fleet(ports, 40, 5, "20s", vendor=vendor, options=[*QUICK, "--drain", "30s"])
+    fleet.wait_connected(40, 20)
+    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
+    wait_for(lambda: sum(sessions(node) for node in nodes) == 40, 20, "all are served")
+    before = fleet.progress.get("reconnects", 0)
+    redis.kill()
+    # Longer than a lease.
+    time.sleep(3)
+    assert sum(sessions(node) for node in nodes) == 40
+    assert all(node.metrics()["cluster_driver_acting_by_promises"] == 1 for node in nodes)
+    redis.start()
+    wait_for(lambda: all(node.metrics()["cluster_driver_acting_by_promises"] == 0 for node in nodes), 10,
+             "they act by their leases again")
+    wait_for(lambda: sum(sessions(node) for node in nodes) == 40, 5, "all are served")
+    assert fleet.progress.get("reconnects", 0) == before, json.dumps(fleet.progress)
+    assert_whole(fleet.report())
