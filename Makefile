@@ -18,7 +18,7 @@ demo: ## 200 simulated doors, a node, a vendor app and a private Redis, for 20 s
 	@scripts/build
 	@scripts/demo
 
-test: ## everything: lint, architecture, C, sanitizers, fuzzing, Swift, simulation, whole system
+test: ## everything: lint, architecture, C, sanitizers, fuzzing, Swift, simulation, models, whole system
 	@scripts/setup test
 	@scripts/test
 
@@ -47,7 +47,7 @@ sim: ## simulate clusters for SIM_HOURS (default 300); SEED=… one of them agai
 	@scripts/build --product cluster-sim
 	@scripts/sim
 
-model: ## search the models of the ownership protocol with spin; MODEL_SCOPE=long for bigger ones
+model: ## search the models of the ownership protocol with spin; MODEL_SCOPE=long in greater scopes
 	@scripts/setup model
 	@scripts/model
 

@@ -1,6 +1,9 @@
 /* Shared by the models. Time is whole ticks. Everything that may happen between two ticks may happen in
    any order, or not at all: messages that are slow or lost and processes that pause need nothing more.
 
+   A d_step must leave no choice open: the verifier would take the first only, and say nothing. What may go
+   one way or another is two d_steps. scripts/model sees to it.
+
    Clocks of wrong rate are folded into the lengths: what may be done *until* an instant is allowed for as
    long as the slowest clock lets it, what may be done *from* an instant on as soon as the fastest does.
    So every behaviour of every pair of clocks is among those searched. */

@@ -6,8 +6,11 @@
    one, at any instant: what consents a removal takes is not counted, so more is allowed than there is.
    A member's view is taken in when it is made; late ones are in lease.pml. The loss of the store: identity.pml.
 
-   //@ run     restarts                 -DN=2 -DF=0 -DRESTARTS=2
-   //@ run     added                    -DN=2 -DF=0 -DRESTARTS=2 -DADD
+   //@ steps   restarts                 -DN=2 -DF=0 -DRESTARTS=2
+   //@ steps   added                    -DN=2 -DF=0 -DRESTARTS=2 -DADD
+   //@ steps   taken                    -DN=2 -DF=0 -DRESTARTS=2 -DREMOVE
+   //@ steps   pair                     -DN=2 -DF=0 -DRESTARTS=2 -DPROGRESS
+   //@ steps   short                    -DN=3 -DF=1 -DTTL=2 -DRESTARTS=1
    //@ run     strict                   -DN=3 -DF=0
    //@ run     tolerant                 -DN=3 -DF=1
    //@ run     progress                 -DN=3 -DF=1 -DPROGRESS
@@ -16,18 +19,18 @@
    //@ long    forgetful                -DN=3 -DF=1 -DRESTARTS=1
    //@ long    grown                    -DN=3 -DF=1 -DADD
    //@ long    shrunk                   -DN=3 -DF=1 -DREMOVE -DRESTARTS=1
-   //@ mutant  margin      one_actor   no margin                                           -DN=2 -DF=0
-   //@ mutant  reply       one_actor   promise counted from the answer                     -DN=2 -DF=0
-   //@ mutant  both        one_actor   consent given while a promise runs                  -DN=3 -DF=1
-   //@ mutant  twice       one_actor   promise given after a consent                       -DN=3 -DF=1
-   //@ mutant  holdfew     one_actor   held by N - f - 1                                   -DN=3 -DF=1
-   //@ mutant  claimfew    one_actor   claimed with f consents                             -DN=3 -DF=1
-   //@ mutant  nonews      one_actor   a promise that does not say what has changed        -DN=2 -DF=0
-   //@ mutant  forget      one_actor   consents of a former life not reckoned with         -DN=3 -DF=1 -DRESTARTS=1
-   //@ mutant  quarantine  one_actor   promises of a former life not waited for            -DN=3 -DF=1 -DRESTARTS=1
-   //@ mutant  newmember   one_actor   a new member consents at once                       -DN=2 -DF=0 -DADD
-   //@ mutant  compare     one_actor   claim that does not compare the counter             -DN=3 -DF=1
-   //@ mutant  unending    served      a promise that never ends                           -DN=3 -DF=1 -DPROGRESS
+   //@ mutant  margin      one_actor    restarts  no margin
+   //@ mutant  reply       one_actor    restarts  promise counted from the answer
+   //@ mutant  both        one_actor    tolerant  consent given while a promise runs
+   //@ mutant  twice       one_actor    tolerant  promise given after a consent
+   //@ mutant  holdfew     one_actor    tolerant  held by N - f - 1
+   //@ mutant  claimfew    one_actor    tolerant  claimed with f consents
+   //@ mutant  nonews      one_actor    restarts  a promise that does not say what has changed
+   //@ mutant  forget      one_actor    restarts  consents of a former life not reckoned with
+   //@ mutant  quarantine  one_actor    short     promises of a former life not waited for
+   //@ mutant  newmember   one_actor    added     a new member consents at once
+   //@ mutant  compare     one_actor    tolerant  claim that does not compare the counter
+   //@ mutant  unending    served       progress  a promise that never ends
 */
 #include "common.h"
 #ifndef F

@@ -6,20 +6,24 @@
    cut off from the store for longer than a lease); a split store, which no client can see.
 
    //@ run     once                     -DGRANTS=1
+   //@ run     again                    -DGRANTS=2 -DTTL=2
    //@ run     progress                 -DGRANTS=1 -DPROGRESS
+   //@ steps   short                    -DGRANTS=1 -DTTL=2
+   //@ steps   claimless                -DGRANTS=0 -DPROGRESS
+   //@ steps   instant                  -DGRANTS=0 -DTTL=2 -DANYTIME
    //@ long    grants                   -DGRANTS=2
    //@ long    twice                    -DGRANTS=1 -DLOSSES=2
    //@ long    anytime                  -DGRANTS=1 -DANYTIME
    //@ long    watched                  -DGRANTS=1 -DM_forget
-   //@ mutant  quarantine  one_actor    no quarantine
-   //@ mutant  oldstory    one_actor    a record of another store acted by
-   //@ mutant  unsure      one_actor    acts on while the new store has not confirmed
-   //@ mutant  fenced      one_actor|epoch_grows a fenced node asserts what it held
-   //@ mutant  otherstore  one_actor    a call made for another store is carried out
-   //@ mutant  hint        epoch_grows  claim without a hint
-   //@ mutant  jump        epoch_grows  no leap of epochs over what may have been lost
-   //@ mutant  anyone      one_actor|epoch_grows assertion taken whoever has the range in this store
-   //@ mutant  mute        served       what is held is not asserted, nor claimed      -DPROGRESS
+   //@ mutant  quarantine  one_actor    once      no quarantine
+   //@ mutant  oldstory    one_actor    once      a record of another store acted by
+   //@ mutant  unsure      one_actor    once      acts on while the new store has not confirmed
+   //@ mutant  fenced      one_actor|epoch_grows once  a fenced node asserts what it held
+   //@ mutant  otherstore  one_actor    once      a call made for another store is carried out
+   //@ mutant  hint        epoch_grows  once      claim without a hint
+   //@ mutant  jump        epoch_grows  again     no leap of epochs over what may have been lost
+   //@ mutant  anyone      one_actor|epoch_grows once  assertion taken whoever has the range in this store
+   //@ mutant  mute        served       progress  what is held is not asserted, nor claimed
 */
 #include "common.h"
 #ifndef LOSSES

@@ -5,20 +5,23 @@
 
    //@ run     late                     -DFAULTS=1 -DEPOCHS=3
    //@ run     lives                    -DFAULTS=2 -DEPOCHS=2
+   //@ run     frail                    -DFAULTS=3 -DEPOCHS=3 -DTTL=2 -DFRAIL=1
    //@ run     progress                 -DFAULTS=1 -DEPOCHS=2 -DPROGRESS
+   //@ steps   short                    -DFAULTS=1 -DEPOCHS=2 -DTTL=2
+   //@ steps   calm                     -DFAULTS=0 -DEPOCHS=1 -DPROGRESS
    //@ long    both                     -DFAULTS=2 -DEPOCHS=3
    //@ long    slow                     -DFAULTS=1 -DEPOCHS=3 -DTTL=4
-   //@ mutant  reply       one_actor    deadline counted from the reply
-   //@ mutant  margin      one_actor    no margin
-   //@ mutant  compare     one_actor    claim that does not compare the counter
-   //@ mutant  epoch       epoch_grows  epoch used again
-   //@ mutant  release     one_actor    released before stopped
-   //@ mutant  oldrelease  one_actor    release of a former life accepted      -DFRAIL=1
-   //@ mutant  oldlife     one_actor    heartbeat of a former life accepted    -DFAULTS=3 -DFRAIL=1
-   //@ mutant  oldreply    one_actor    late reply believed                    -DFAULTS=1
-   //@ mutant  twice       one_actor    a heartbeat that runs twice
-   //@ mutant  order       one_actor    deadline moved before the reply is taken in
-   //@ mutant  deaf        served       nobody watches the owner    -DPROGRESS
+   //@ mutant  reply       one_actor    lives     deadline counted from the reply
+   //@ mutant  margin      one_actor    lives     no margin
+   //@ mutant  compare     one_actor    lives     claim that does not compare the counter
+   //@ mutant  epoch       epoch_grows  lives     epoch used again
+   //@ mutant  release     one_actor    lives     released before stopped
+   //@ mutant  oldrelease  one_actor    frail     release of a former life accepted
+   //@ mutant  oldlife     one_actor    frail     heartbeat of a former life accepted
+   //@ mutant  oldreply    one_actor    late      late reply believed
+   //@ mutant  twice       one_actor    lives     a heartbeat that runs twice
+   //@ mutant  order       one_actor    lives     deadline moved before the reply is taken in
+   //@ mutant  deaf        served       progress  nobody watches the owner
 */
 #include "common.h"
 #ifndef EPOCHS

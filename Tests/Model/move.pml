@@ -6,20 +6,20 @@
    the last fault it matters that there is one. Left out too: splits and mergers (not while a range moves).
 
    //@ run     two                      -DCHANGES=5
-   //@ run     progress                 -DCHANGES=3 -DPROGRESS
-   //@ run     three                    -DCHANGES=2 -DPROGRESS -DN=3
+   //@ steps   progress                 -DCHANGES=3 -DPROGRESS
+   //@ steps   three                    -DCHANGES=2 -DPROGRESS -DN=3
    //@ long    thrice                   -DCHANGES=3 -DN=3
    //@ long    more                     -DCHANGES=5 -DFAULTS=2
-   //@ mutant  nostop      true_epoch   handed over without stopping
-   //@ mutant  anymove     true_epoch   a hand-over that does not name its move
-   //@ mutant  samenumber  true_epoch   the number of a move used again
-   //@ mutant  early       true_epoch   acts again when the hand-over is not answered
-   //@ mutant  keepmove    true_epoch   claim leaves the move, hand-over does not name the owner
-   //@ mutant  sameepoch   epoch_grows  handed over under the old epoch
-   //@ mutant  oldreply    true_epoch   late reply believed
-   //@ mutant  oldview     true_epoch   heartbeat's reply believed that ran before what is known
-   //@ mutant  noback      served       leader never takes a move back       -DPROGRESS -DCHANGES=3
-   //@ mutant  nofollow    served       stays sealed when the move is taken back  -DPROGRESS -DCHANGES=3
+   //@ mutant  nostop      true_epoch   two       handed over without stopping
+   //@ mutant  anymove     true_epoch   two       a hand-over that does not name its move
+   //@ mutant  samenumber  true_epoch   two       the number of a move used again
+   //@ mutant  early       true_epoch   two       acts again when the hand-over is not answered
+   //@ mutant  keepmove    true_epoch   two       claim leaves the move, hand-over does not name the owner
+   //@ mutant  sameepoch   epoch_grows  two       handed over under the old epoch
+   //@ mutant  oldreply    true_epoch   two       late reply believed
+   //@ mutant  oldview     true_epoch   two       heartbeat's reply believed that ran before what is known
+   //@ mutant  noback      served       progress  leader never takes a move back
+   //@ mutant  nofollow    served       progress  stays sealed when the move is taken back
 */
 #include "common.h"
 #ifndef CHANGES
@@ -32,7 +32,7 @@
 
 /* The record. `changed` is what its version was at its last change; a move has the number of that. */
 byte owner, ownerLife, epoch = 1, changed = 1, move, to;
-byte leader;
+byte leader = NOBODY;                 /* after the last fault */
 
 /* A node: its life, whether its lease runs, what it last saw, and where it is with the range. */
 bool isUp[N] = true; byte me[N]; bool lease[N];
@@ -233,23 +233,33 @@ active [N] proctype node() {
 #ifdef M_noback
 #define mayTakeBack false
 #else
-#define mayTakeBack (move > 0 && isUp[leader] && (!isUp[to] || calm == CALM - 2))
+#define mayTakeBack (move > 0 && leader != NOBODY && (!isUp[to] || calm == CALM - 2))
 #endif
+#define mayMove(n) (isFaulty && move == 0 && changed < CHANGES && owner != n)
+#define mayLead(n) (calm > 1 && leader == NOBODY && isUp[n])
+
+inline order(n) { to = n; changed++; move = NUMBER }
 
 active proctype leaders() {
   do
-  :: d_step { isFaulty && move == 0 && changed < CHANGES ->
-      if :: owner != 0 -> to = 0 :: owner != 1 -> to = 1 :: N > 2 && owner != N - 1 -> to = N - 1 fi;
-      changed++; move = NUMBER }
+  :: d_step { mayMove(0) -> order(0) }
+  :: d_step { mayMove(1) -> order(1) }
+#if N > 2
+  :: d_step { mayMove(2) -> order(2) }
+#endif
   :: d_step { isFaulty && move > 0 && changed < CHANGES -> move = 0; to = 0; changed++ }
   /* Something else of the record changes: a load, the successors. */
   :: d_step { isFaulty && changed < CHANGES -> changed++ }
 #ifdef PROGRESS
-  :: d_step { isFaulty && isAnyUp -> calm = 1; if :: true -> isStuck = true :: true fi }
-  :: d_step { !isFaulty && calm > 1 && !isUp[leader] ->
-      if :: isUp[0] -> leader = 0 :: isUp[1] -> leader = 1 :: N > 2 && isUp[N - 1] -> leader = N - 1 fi }
+  :: d_step { isFaulty && isAnyUp -> calm = 1 }
+  :: d_step { isFaulty && isAnyUp -> calm = 1; isStuck = true }
+  :: d_step { mayLead(0) -> leader = 0 }
+  :: d_step { mayLead(1) -> leader = 1 }
+#if N > 2
+  :: d_step { mayLead(2) -> leader = 2 }
+#endif
   :: d_step { !isFaulty && mayTakeBack -> move = 0; to = 0; changed++ }
-  :: d_step { !isFaulty && calm < CALM && isQuiet && !mayTakeBack && (calm == 1 || isUp[leader]) ->
+  :: d_step { !isFaulty && calm < CALM && isQuiet && !mayTakeBack && (calm == 1 || leader != NOBODY) ->
       calm++;
       EACH(i, N) hasBeaten[i] = false; NEXT(i) }
   :: d_step { calm == CALM && isQuiet -> HOLDS_LAW(served, isServed && move == 0); isOver = true }
