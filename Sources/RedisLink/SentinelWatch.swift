@@ -15,10 +15,8 @@ final class SentinelWatch {
   }
 
   private struct Line {
-    let wire: Wire
+    let line: SideLine
     var talk: SentinelTalk
-    var out = OutputBuffer()
-    var reader: ReplyReader?
   }
 
   private let place: RedisSentinels
@@ -39,7 +37,8 @@ final class SentinelWatch {
     keepAliveSeconds = Int32(clamping: max(1, options.pingAfter.components.seconds))
     machine = SentinelMachine(place, timing: SentinelMachine.Timing(options), seed: seed)
     for index in place.addresses.indices {
-      lines.append(Line(wire: wire(firstTag + UInt64(index)), talk: SentinelTalk(place)))
+      let line = SideLine(wire: wire(firstTag + UInt64(index)), input: input)
+      lines.append(Line(line: line, talk: SentinelTalk(place)))
     }
   }
 
@@ -48,7 +47,7 @@ final class SentinelWatch {
   }
 
   var wakeAt: UInt64 { machine.wakeAt }
-  var hasInput: Bool { lines.contains { $0.wire.hasInput } }
+  var hasInput: Bool { lines.contains { $0.line.wire.hasInput } }
 
   func start(at now: UInt64) { step(.start, at: now) }
   func find(avoiding address: RedisAddress?, at now: UInt64) {
@@ -63,10 +62,11 @@ final class SentinelWatch {
   /// Time passed, or TLS holds what the sockets no longer tell of.
   func wake(at now: UInt64) {
     for index in lines.indices {
+      let wire = lines[index].line.wire
       let isDue = machine.wakeAt(index) <= now
       // What waits to be read may be what is missed.
-      if lines[index].wire.isOpen, isDue || lines[index].wire.hasInput { receive(index, at: now) }
-      if isDue, lines[index].wire.isShaking { step(.failed(index, stalledHandshake), at: now) }
+      if wire.isOpen, isDue || wire.hasInput { receive(index, at: now) }
+      if isDue, wire.isShaking { step(.failed(index, stalledHandshake), at: now) }
     }
     step(.wake, at: now)
   }
@@ -74,12 +74,13 @@ final class SentinelWatch {
   /// Epoll has told of one of the connections.
   func handle(_ tag: UInt64, at now: UInt64) {
     let index = Int(tag - firstTag)
-    if lines[index].wire.isOpen {
+    let line = lines[index].line
+    if line.wire.isOpen {
       receive(index, at: now)
-      send(index, at: now)
+      attempt(index, at: now) { () throws(RedisFailure) in try line.flush() }
     } else {
       attempt(index, at: now) { () throws(RedisFailure) in
-        if try lines[index].wire.advance() { step(.connected(index), at: now) }
+        if try line.wire.advance() { step(.connected(index), at: now) }
       }
     }
   }
@@ -88,7 +89,7 @@ final class SentinelWatch {
   func resolved(_ tag: UInt64, _ resolution: Resolution, at now: UInt64) {
     let index = Int(tag - firstTag)
     attempt(index, at: now) { () throws(RedisFailure) in
-      try lines[index].wire.resolved(resolution)
+      try lines[index].line.wire.resolved(resolution)
     }
   }
 
@@ -99,18 +100,13 @@ final class SentinelWatch {
       switch directive {
       case .connect(let index):
         attempt(index, at: now) { () throws(RedisFailure) in
-          try lines[index].wire.open(place.addresses[index])
+          try lines[index].line.wire.open(place.addresses[index])
         }
       case .greet(let index): greet(index, at: now)
-      case .ask(let index):
-        lines[index].out.append(lines[index].talk.askAgain())
-        send(index, at: now)
-      case .ping(let index):
-        lines[index].out.append(lines[index].talk.ping())
-        send(index, at: now)
+      case .ask(let index): say(lines[index].talk.askAgain(), to: index, at: now)
+      case .ping(let index): say(lines[index].talk.ping(), to: index, at: now)
       case .disconnect(let index, let failure):
-        lines[index].wire.close(isLate: failure == .timeout)
-        lines[index].reader = nil
+        lines[index].line.close(isLate: failure == .timeout)
       case .found(let address): findings.append(.found(address))
       case .lost(let failure): findings.append(.lost(failure))
       case .follow(let address): findings.append(.follow(address))
@@ -127,50 +123,29 @@ final class SentinelWatch {
   }
 
   private func greet(_ index: Int, at now: UInt64) {
+    lines[index].talk = SentinelTalk(place)
+    let words = lines[index].talk.greet()
     attempt(index, at: now) { () throws(RedisFailure) in
-      lines[index].wire.keepAlive(idleSeconds: keepAliveSeconds)
-      lines[index].talk = SentinelTalk(place)
-      lines[index].out = OutputBuffer()
-      lines[index].reader = try ReplyReader(bytesMax: 64 << 10, elementsMax: 64)
-      lines[index].out.append(lines[index].talk.greet())
+      try lines[index].line.begin(
+        words, bytesMax: 64 << 10, elementsMax: 64, keepAliveSeconds: keepAliveSeconds)
     }
-    send(index, at: now)
   }
 
-  // MARK: The connections
-
-  private func send(_ index: Int, at now: UInt64) {
-    guard lines[index].wire.isOpen else { return }
-    attempt(index, at: now) { () throws(RedisFailure) in
-      let wire = lines[index].wire
-      try lines[index].out.flush(to: wire)
-      wire.watch(hasOutput: lines[index].out.unsent > 0)
-    }
+  private func say(_ words: [UInt8], to index: Int, at now: UInt64) {
+    attempt(index, at: now) { () throws(RedisFailure) in try lines[index].line.say(words) }
   }
 
   private func receive(_ index: Int, at now: UInt64) {
-    let wire = lines[index].wire
     attempt(index, at: now) { () throws(RedisFailure) in
-      // Some pieces, then others get their turn.
-      for _ in 0..<4 where wire.isOpen {
-        let count = try wire.receive(into: input)
-        if count == 0 { break }
+      try lines[index].line.receive {
         step(.heard(index), at: now)
-        try digest(index, count, at: now)
-      }
-      if wire.isOpen { wire.watch(hasOutput: lines[index].out.unsent > 0) }
-    }
-  }
-
-  private func digest(_ index: Int, _ count: Int, at now: UInt64) throws(RedisFailure) {
-    guard let reader = lines[index].reader else { return }
-    try reader.feed(UnsafeRawBufferPointer(start: input.baseAddress, count: count))
-    while lines[index].reader === reader, let value = try reader.next() {
-      switch try lines[index].talk.hear(value) {
-      case .answered(let answer): step(.answered(index, answer), at: now)
-      case .listening: step(.listening(index), at: now)
-      case .switched(let address): step(.switched(index, to: address), at: now)
-      case nil: break
+      } take: { (value) throws(RedisFailure) in
+        switch try lines[index].talk.hear(value) {
+        case .answered(let answer): step(.answered(index, answer), at: now)
+        case .listening: step(.listening(index), at: now)
+        case .switched(let address): step(.switched(index, to: address), at: now)
+        case nil: break
+        }
       }
     }
   }
