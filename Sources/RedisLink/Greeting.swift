@@ -32,7 +32,10 @@ struct Greeting {
       say(.optional, RedisCommand("CLIENT", "SETNAME", .string(clientName)))
     }
     say(.required, pingCommand)
-    if case .sentinels = url.place { say(.role, RedisCommand("ROLE")) }
+    switch url.place {
+    case .server: break
+    case .sentinels, .cluster: say(.role, RedisCommand("ROLE"))
+    }
     for script in scripts {
       say(.script(script), RedisCommand("SCRIPT", "LOAD", .string(script.source)))
     }

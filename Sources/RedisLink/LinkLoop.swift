@@ -10,6 +10,8 @@ protocol LinkDriver: AnyObject, SendableMetatype {
   var wakeAt: UInt64 { get }
   /// Whether a command waits for its reply under a deadline of its own.
   var isBusy: Bool { get }
+  /// Whether what is said has replies that tell when the server is the wrong one.
+  var hasCommands: Bool { get }
   /// Payloads of messages longer than this are left out.
   var payloadBytesMax: Int { get }
 
@@ -21,6 +23,8 @@ protocol LinkDriver: AnyObject, SendableMetatype {
   func fill(_ out: inout OutputBuffer, at now: UInt64)
   func ping(_ out: inout OutputBuffer)
   func receive(_ value: RedisValue, oversizeBytes: Int, at now: UInt64) throws(RedisFailure)
+  /// The reply is that the server has turned the command away.
+  func turnAway(because failure: RedisFailure) throws(RedisFailure)
   /// Gives up what is overdue; the failure if the connection must go with it.
   func expire(at now: UInt64) -> RedisFailure?
   /// Everything received so far was handed over.
@@ -42,8 +46,8 @@ final class LoopStatus: Sendable {
 }
 
 /// The shell around `LinkMachine`: one thread, one connection, one epoll, and beside the connection
-/// those to the sentinels if it is they who know the server. Does what the machine directs and tells
-/// it what happened.
+/// those to the sentinels, or to nodes of a cluster, if it is they who know the server. Does what the
+/// machine directs and tells it what happened.
 final class LinkLoop<Driver: LinkDriver> {
   private let url: RedisURL
   private let options: RedisConnectionOptions
@@ -57,9 +61,13 @@ final class LinkLoop<Driver: LinkDriver> {
   private var greeting: Greeting
   private let wire: Wire
   /// Finds the server, where it is not always the same.
-  private let watch: SentinelWatch?
-  /// Where the sentinels sent us, if we were not there yet.
+  private let watch: (any ServerFinder)?
+  /// Where we were sent, if we were not there yet.
   private var ordered: RedisAddress?
+  /// Of a cluster, what the server is to serve.
+  private let slot: RedisSlot?
+  /// It does not, and is left once it has answered what was sent: nothing is written to it any more.
+  private var redirection: Redirection?
   /// Where the wire leads, and what was last found to be no master or not there.
   private var current: RedisAddress?
   private var rejected: RedisAddress?
@@ -94,14 +102,23 @@ final class LinkLoop<Driver: LinkDriver> {
       }
     }
     wire = makeWire(linkTag)
-    if case .sentinels(let place) = url.place {
+    var lines = 0
+    switch url.place {
+    case .server: (watch, slot) = (nil, nil)
+    case .sentinels(let place):
       watch = SentinelWatch(
         place, options: options, seed: ~seed, firstTag: linkTag + 1, wire: makeWire)
-      events = .allocate(capacity: 2 + place.addresses.count)
-    } else {
-      watch = nil
-      events = .allocate(capacity: 2)
+      slot = nil
+      lines = place.addresses.count
+    case .cluster(let place):
+      let slot = RedisSlot(ofKey: options.slotKey ?? "")
+      watch = ClusterWatch(
+        place, slot: slot, url: url, options: options, looksAround: !driver.hasCommands,
+        seed: ~seed, firstTag: linkTag + 1, wire: makeWire)
+      self.slot = slot
+      lines = ClusterMachine.linesMax
     }
+    events = .allocate(capacity: 2 + lines)
     let result = csys_epoll_set(epoll, mailbox.bell, CSYS_READABLE, bellTag)
     if result < 0 { throw .system(doing: "watching an eventfd", errno: -result) }
     // What is wrong with the files at the start is the caller's to know at once.
@@ -154,7 +171,7 @@ final class LinkLoop<Driver: LinkDriver> {
     if let watch, watch.wakeAt <= now || watch.hasInput { watch.wake(at: now) }
     settle(at: now)
     if let failure = driver.expire(at: now) { step(.failed(failure), at: now) }
-    if machine.isUp { driver.fill(&out, at: now) }
+    if machine.isUp, redirection == nil { driver.fill(&out, at: now) }
     send(at: now)
     driver.flush()
     sleep(since: now)
@@ -173,9 +190,16 @@ final class LinkLoop<Driver: LinkDriver> {
     settle(at: boottimeNow())
   }
 
-  /// Does what the sentinels say, after all that epoll told at a time was handled: see
-  /// `SentinelWatch`.
+  /// Goes where others say, after all that epoll told at a time was handled: see `ServerFinder`.
   private func settle(at now: UInt64) {
+    if let redirection, !driver.isBusy {
+      switch redirection {
+      case .moved(let address):
+        ordered = address
+        step(.moved, at: now)
+      case .refused(let error): step(.failed(.refused(error)), at: now)
+      }
+    }
     while let finding = watch?.nextFinding() {
       switch finding {
       case .found(let address):
@@ -235,7 +259,7 @@ final class LinkLoop<Driver: LinkDriver> {
   private func connect(at now: UInt64) {
     switch url.place {
     case .server(let address): open(address, at: now)
-    case .sentinels:
+    case .sentinels, .cluster:
       guard let address = ordered else { return watch!.find(avoiding: rejected, at: now) }
       ordered = nil
       watch!.aim(at: address, now: now)
@@ -267,8 +291,9 @@ final class LinkLoop<Driver: LinkDriver> {
   private func disconnect(_ failure: RedisFailure, at now: UInt64) {
     wire.close(isLate: failure == .timeout)
     watch?.giveUp(at: now)
-    // One that was up and is gone may be back at once; one that is no master will not be.
-    rejected = if case .notMaster = failure { current } else { isUp ? nil : current }
+    // One that was up and is gone may be back at once; one that may not serve will not be.
+    rejected = isUp && !failure.condemnsServer ? nil : current
+    redirection = nil
     current = nil
     isUp = false
     reader = nil
@@ -317,8 +342,15 @@ final class LinkLoop<Driver: LinkDriver> {
     try reader.feed(UnsafeRawBufferPointer(start: input.baseAddress, count: count))
     while self.reader === reader, let value = try reader.next() {
       if machine.isUp {
+        if let slot, case .error(let error) = value,
+          let new = Redirection(error, slot: slot, at: current)
+        {
+          try driver.turnAway(because: new.failure)
+          if redirection == nil || new.failure == .moved { redirection = new }
+          continue
+        }
         try driver.receive(value, oversizeBytes: reader.oversizeBytes, at: now)
-        // A master that was demoted: its sentinels may be slower to say so.
+        // A master that was demoted: those who know may be slower to say so.
         if watch != nil, case .error(let error) = value, error.code == "READONLY" {
           throw .notMaster("it takes no writes")
         }
@@ -334,6 +366,15 @@ final class LinkLoop<Driver: LinkDriver> {
 }
 
 extension RedisFailure {
+  /// Whether the server itself says that others are to be looked for.
+  fileprivate var condemnsServer: Bool {
+    switch self {
+    case .notMaster: true
+    case .refused(let error): error.code == "CLUSTERDOWN"
+    default: false
+    }
+  }
+
   fileprivate var isHangup: Bool {
     switch self {
     case .closedByPeer, .system(_, ECONNRESET): true

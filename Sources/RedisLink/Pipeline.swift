@@ -12,6 +12,8 @@ struct Submission: Sendable {
   let completion: Completion
   let count: Int
   let byteCount: Int
+  /// How often servers have sent it elsewhere.
+  fileprivate(set) var moves = 0
 
   enum Commands: Sendable {
     case one(RedisCommand)
@@ -37,6 +39,8 @@ struct Submission: Sendable {
 struct Completed {
   let submission: Submission
   let outcome: Outcome
+  /// How many of its commands a node of a cluster has turned away.
+  var turnedAway = 0
 
   enum Outcome {
     case one(Result<RedisValue, RedisError>)
@@ -58,8 +62,12 @@ struct Completed {
 ///
 /// Pure. Positions are bytes since the connection began: a command is *sent* once its last byte was
 /// taken by the socket; the server cannot carry out one of which a byte is missing, so until then
-/// it is safe to send it again, and this does.
+/// it is safe to send it again, and this does. The same goes for a command that a node of a cluster
+/// has turned away, though it was sent.
 struct Pipeline {
+  /// How often one command follows a slot that moves.
+  static let movesMax = 5
+
   fileprivate struct Entry {
     let submission: Submission
     /// Where each command ends; of a single one that is `end`.
@@ -67,18 +75,24 @@ struct Pipeline {
     let end: UInt64
     var results: [Result<RedisValue, RedisError>] = []
     var matched = 0
+    var turnedAway = 0
   }
 
   private var waiting = Queue<Submission>()
   private var inFlight = Queue<Entry>()
   private var waitingDeadlines = DeadlineWindow()
   private var flightDeadlines = DeadlineWindow()
+  /// Turned away, in order: ahead of all others on the next connection.
+  private var returned: [Submission] = []
+  private var returnedUntil = UInt64.max
 
   /// When `expire` wants to be asked.
-  var wakeAt: UInt64 { min(waitingDeadlines.earliest, flightDeadlines.earliest) }
+  var wakeAt: UInt64 {
+    min(waitingDeadlines.earliest, flightDeadlines.earliest, returnedUntil)
+  }
   /// Whether any reply is owed.
   var isBusy: Bool { !inFlight.isEmpty }
-  var isEmpty: Bool { waiting.isEmpty && inFlight.isEmpty }
+  var isEmpty: Bool { waiting.isEmpty && inFlight.isEmpty && returned.isEmpty }
 
   mutating func add(_ submission: Submission) {
     waiting.append(submission)
@@ -121,17 +135,43 @@ struct Pipeline {
     }
     let result: Result<RedisValue, RedisError> =
       if case .error(let error) = value { .failure(.server(error)) } else { .success(value) }
+    return conclude(result, isTurnedAway: false)
+  }
+
+  /// The oldest command was turned away: it was not carried out. It is sent again, unless it has
+  /// moved too often or is part of a batch of which the server has answered others: those belong
+  /// together (MULTI, EXEC), and its part is told to be `.notSent`.
+  mutating func turnAway(because failure: RedisFailure) throws(RedisFailure) -> Completed? {
+    if inFlight.isEmpty { throw .protocolViolation("\(failure), of nothing that was asked") }
+    guard let completed = conclude(.failure(.notSent(failure)), isTurnedAway: true) else {
+      return nil
+    }
+    var submission = completed.submission
+    if failure == .moved { submission.moves += 1 }
+    let isWhole = completed.turnedAway == submission.count
+    guard isWhole, submission.moves <= Self.movesMax else { return completed }
+    returned.append(submission)
+    returnedUntil = min(returnedUntil, submission.deadline)
+    return nil
+  }
+
+  private mutating func conclude(
+    _ result: Result<RedisValue, RedisError>, isTurnedAway: Bool
+  ) -> Completed? {
     let isDone = inFlight.withFirst { entry in
       entry.matched += 1
+      if isTurnedAway { entry.turnedAway += 1 }
       if case .several = entry.submission.commands { entry.results.append(result) }
       return entry.matched == entry.submission.count
     }
     guard isDone, let entry = inFlight.popFirst() else { return nil }
     flightDeadlines.removeFirst()
     if case .one = entry.submission.commands {
-      return Completed(submission: entry.submission, outcome: .one(result))
+      return Completed(
+        submission: entry.submission, outcome: .one(result), turnedAway: entry.turnedAway)
     }
-    return Completed(submission: entry.submission, outcome: .several(entry.results))
+    return Completed(
+      submission: entry.submission, outcome: .several(entry.results), turnedAway: entry.turnedAway)
   }
 
   /// Whether a command that was written has waited beyond its deadline: the order of replies is
@@ -140,9 +180,19 @@ struct Pipeline {
     flightDeadlines.earliest <= now
   }
 
-  /// Takes out waiting commands whose time is up.
+  /// Takes out waiting commands, and those turned away, whose time is up.
   mutating func expireWaiting(at now: UInt64, because failure: RedisFailure) -> [Completed] {
     var expired: [Completed] = []
+    if returnedUntil <= now {
+      for submission in takeReturned() {
+        if submission.deadline <= now {
+          expired.append(submission.failed(.notSent(failure)))
+        } else {
+          returned.append(submission)
+          returnedUntil = min(returnedUntil, submission.deadline)
+        }
+      }
+    }
     // Those with like timeouts expire from the front; only a shorter one behind a longer one costs
     // a look at all.
     while let submission = waiting.first, submission.deadline <= now {
@@ -161,9 +211,9 @@ struct Pipeline {
     return expired
   }
 
-  /// Takes out all waiting commands.
+  /// Takes out all waiting commands, and those turned away.
   mutating func failWaiting(because failure: RedisFailure) -> [Completed] {
-    takeWaiting().map { $0.failed(.notSent(failure)) }
+    (takeReturned() + takeWaiting()).map { $0.failed(.notSent(failure)) }
   }
 
   private mutating func takeWaiting() -> [Submission] {
@@ -171,9 +221,15 @@ struct Pipeline {
     return waiting.takeAll()
   }
 
+  private mutating func takeReturned() -> [Submission] {
+    defer { returned = [] }
+    returnedUntil = .max
+    return returned
+  }
+
   /// The connection is gone after `sent` bytes. Commands that were sent fail, their outcome
-  /// unknown; those that were not wait, in their order and ahead of the others, for the next
-  /// connection.
+  /// unknown; those that were not, or were turned away, wait, in their order and ahead of the
+  /// others, for the next connection.
   mutating func lose(sent: UInt64, because failure: RedisFailure, at now: UInt64) -> [Completed] {
     let entries = inFlight.takeAll()
     flightDeadlines = DeadlineWindow()
@@ -189,7 +245,7 @@ struct Pipeline {
         again.append(entry.submission)
       }
     }
-    for submission in again + takeWaiting() {
+    for submission in takeReturned() + again + takeWaiting() {
       add(submission)
     }
     return failed

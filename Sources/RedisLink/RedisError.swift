@@ -3,12 +3,13 @@
 public enum RedisError: Error, Sendable, Hashable {
   /// The server answered with an error.
   case server(RedisServerError)
-  /// The command never reached the server whole: it was not carried out, and repeating it is safe.
+  /// The command never reached the server whole, or a node of a cluster has turned it away (MOVED,
+  /// ASK, TRYAGAIN, CLUSTERDOWN): it was not carried out, and repeating it is safe.
   case notSent(RedisFailure)
   /// It was sent and its reply did not come: carried out or not, nobody here knows.
   case unknown(RedisFailure)
 
-  /// Whether the command was certainly not carried out for want of being sent.
+  /// Whether the command was certainly not carried out, for want of being sent or taken.
   public var isSafeToRepeat: Bool {
     if case .notSent = self { true } else { false }
   }
@@ -38,6 +39,16 @@ extension RedisServerError {
       "; correct user and password in the URL (what is no letter or digit as %XX), or the server's"
         + " ACL"
     case "NOAUTH": "; write the password into the URL, as in redis://user:password@host"
+    case "MOVED":
+      "; this node of a Redis Cluster does not serve the key's slot: write redis+cluster:// for"
+        + " redis://, and give all keys of a link the same hash tag, as in {tag}…"
+    case "CROSSSLOT": "; give all keys the same hash tag, as in {tag}…"
+    case "ASK", "TRYAGAIN":
+      "; the slot is being moved to another node (if that does not end: redis-cli --cluster fix)"
+    case "CLUSTERDOWN":
+      "; a failover is under way, or slots lack a master (see redis-cli --cluster check)"
+    case "ERR" where message.contains("cluster support disabled"):
+      "; write redis:// for redis+cluster://, or set cluster-enabled yes at the server"
     case "NOPERM": "; grant it with ACL SETUSER at the server, or use another user in the URL"
     default: ""
     }
@@ -58,9 +69,9 @@ public enum RedisFailure: Error, Sendable, Hashable {
   case tls(String)
   /// The server that was found is no master (any more): what it is.
   case notMaster(String)
-  /// No sentinel could name the master: why, and what to do.
+  /// No sentinel, or no node of the cluster, could name the master: why, and what to do.
   case noMaster(String)
-  /// The sentinels say that another server is the master now.
+  /// The sentinels, or a node of the cluster, say that another server is the master now.
   case moved
   /// The server closed the connection.
   case closedByPeer
@@ -93,7 +104,7 @@ extension RedisFailure: CustomStringConvertible {
     case .tls(let what): "TLS: \(what)"
     case .notMaster(let what): "the server is no master: \(what)"
     case .noMaster(let what): "no master is known: \(what)"
-    case .moved: "the sentinels say that another server is the master now"
+    case .moved: "another server is the master now, as sentinels or cluster say"
     case .closedByPeer: "the server closed the connection"
     case .closedUnheard:
       "the server closed the connection without a word: it may want TLS (rediss:// for redis://),"

@@ -1,15 +1,20 @@
-/// A pipelined connection to one Redis server, or to whichever the sentinels hold for the master,
-/// which comes back by itself.
+/// A pipelined connection to one Redis server, to whichever the sentinels hold for the master, or to
+/// whichever node of a cluster serves the link's slot, which comes back by itself.
 ///
 /// Commands are handed over from any thread, written in that order, and answered in it. One thread
-/// and one socket a link, and within it a connection to each sentinel; nothing of one link waits for
-/// another. What must not wait behind anything, as leases, has a `RedisLink` of its own, with times
-/// of its own (`RedisLinkOptions`).
+/// and one socket a link, and within it a connection to each sentinel, or to some nodes of a cluster
+/// while they are asked; nothing of one link waits for another. What must not wait behind anything,
+/// as leases, has a `RedisLink` of its own, with times of its own (`RedisLinkOptions`).
 ///
 /// Every command ends exactly once: with its reply, or within its timeout with an error that tells
 /// whether it may have been carried out (`RedisError`). A command that was written and not answered
 /// in time costs the connection, because the order of replies is lost with it: the others in flight
 /// then end with `.unknown(.abandoned)`, and those not yet sent wait for the next connection.
+///
+/// Commands that a node of a cluster has turned away, which it then has not carried out, go back
+/// among those not yet sent, ahead of them and in their order (`RedisError.notSent`). Those that
+/// were sent behind them are answered first, if they name no key of the slot. A transaction goes as
+/// one batch, of which the link never repeats a part.
 ///
 /// Closed by `close()` or with its last reference.
 public final class RedisLink: Sendable {
@@ -26,7 +31,7 @@ public final class RedisLink: Sendable {
     _ url: RedisURL, options: RedisLinkOptions = RedisLinkOptions(),
     onState: @escaping @Sendable (RedisLinkState) -> Void = { _ in }
   ) throws {
-    try options.check()
+    try options.check(for: url)
     commandTimeout = options.commandTimeout.clampedNanoseconds
     mailbox = try Mailbox(countMax: options.commandsMax, bytesMax: options.commandBytesMax)
     let driver = PipelineDriver(mailbox: mailbox, whenDown: options.whenDown, onState: onState)
@@ -162,6 +167,7 @@ private final class PipelineDriver: LinkDriver {
   private var failure: RedisFailure? = .notYetConnected
 
   let payloadBytesMax = Int.max
+  let hasCommands = true
 
   init(
     mailbox: Mailbox<Submission>, whenDown: RedisWhenDown,
@@ -189,7 +195,10 @@ private final class PipelineDriver: LinkDriver {
   }
 
   private func failWaitingIfDown() {
-    if whenDown == .fail, let failure { end(pipeline.failWaiting(because: failure)) }
+    // The way to where a server has sent us is short, or ends with another failure.
+    if whenDown == .fail, let failure, failure != .moved {
+      end(pipeline.failWaiting(because: failure))
+    }
   }
 
   func fill(_ out: inout OutputBuffer, at now: UInt64) {
@@ -200,6 +209,10 @@ private final class PipelineDriver: LinkDriver {
 
   func receive(_ value: RedisValue, oversizeBytes: Int, at now: UInt64) throws(RedisFailure) {
     if let completed = try pipeline.match(value) { end(completed) }
+  }
+
+  func turnAway(because failure: RedisFailure) throws(RedisFailure) {
+    if let completed = try pipeline.turnAway(because: failure) { end(completed) }
   }
 
   func expire(at now: UInt64) -> RedisFailure? {

@@ -4,12 +4,16 @@ public struct RedisConnectionOptions: Sendable, Hashable {
   public var clientName = ""
   /// The name of the thread, of which 15 bytes count.
   public var threadName = "redis"
-  /// For one attempt: asking sentinels, resolving, connecting, TLS and being let in.
+  /// For one attempt: asking sentinels or a cluster, resolving, connecting, TLS and being let in.
   public var connectTimeout = Duration.seconds(2)
-  /// With sentinels: for one of them to be connected to and to answer, at most half of
-  /// `connectTimeout`. One that is dead delays a search by this only when no other names a master
-  /// that may be one.
+  /// With sentinels or a cluster: for one of those that are asked to be connected to and to answer,
+  /// at most half of `connectTimeout`. One that is dead delays a search by this only when no other
+  /// names a master that may be one, or when three are dead that are asked at once.
   public var sentinelTimeout = Duration.milliseconds(500)
+  /// With a cluster: a key, whose slot (`RedisSlot`) is the one this link serves. All keys of the
+  /// link must lie in it, by the same hash tag: `{tag}…`. A `RedisLink` must be given one; a
+  /// `RedisSubscriber`, whose channels lie in no slot, may leave it nil (slot 0's master).
+  public var slotKey: String?
   /// The pause after the first failure; it doubles with each further one. Of every pause the second
   /// half is random, the first one's too, so that many nodes do not return as one.
   public var backOffFirst = Duration.milliseconds(50)
@@ -32,7 +36,8 @@ public struct RedisConnectionOptions: Sendable, Hashable {
 public enum RedisWhenDown: Sendable, Hashable {
   /// They wait for the connection until their timeout.
   case wait
-  /// They fail at once, `.notSent`.
+  /// They fail at once, `.notSent`; only while the link is on its way to where it was sent
+  /// (`RedisFailure.moved`) they wait.
   case fail
 }
 
@@ -82,6 +87,18 @@ public struct RedisOptionsError: Error, Sendable, Hashable, CustomStringConverti
 }
 
 extension RedisConnectionOptions {
+  /// `sentinelTimeout` as it is in force, in nanoseconds.
+  var askTimeout: UInt64 {
+    min(sentinelTimeout.clampedNanoseconds, connectTimeout.clampedNanoseconds / 2)
+  }
+
+  /// What a URL of a cluster asks of the options, and of itself.
+  func check(for url: RedisURL) throws(RedisOptionsError) {
+    guard case .cluster = url.place else { return }
+    try require(
+      url.database == 0, "a Redis Cluster has no database \(url.database), only 0")
+  }
+
   func check() throws(RedisOptionsError) {
     try require(
       clientName.utf8.allSatisfy { (33...126).contains($0) },
@@ -102,8 +119,14 @@ extension RedisConnectionOptions {
 }
 
 extension RedisLinkOptions {
-  func check() throws(RedisOptionsError) {
+  func check(for url: RedisURL) throws(RedisOptionsError) {
     try connection.check()
+    try connection.check(for: url)
+    if case .cluster = url.place {
+      try require(
+        connection.slotKey != nil,
+        "connection.slotKey must name a key, or its hash tag, whose slot in the cluster is meant")
+    }
     try require(commandTimeout > .zero, "commandTimeout must be above zero")
     try require(
       commandsMax >= 1 && commandBytesMax >= 1,
@@ -112,8 +135,9 @@ extension RedisLinkOptions {
 }
 
 extension RedisSubscriberOptions {
-  func check() throws(RedisOptionsError) {
+  func check(for url: RedisURL) throws(RedisOptionsError) {
     try connection.check()
+    try connection.check(for: url)
     try require(confirmTimeout > .zero, "confirmTimeout must be above zero")
     try require(
       channelsMax >= 1 && chunkChannels >= 1 && chunksInFlight >= 1,

@@ -10,6 +10,15 @@ public struct RedisAddress: Sendable, Hashable, CustomStringConvertible {
     self.port = port
   }
 
+  /// What a server names, or nil if that cannot be connected to.
+  init?(named host: String?, _ port: Int64?) {
+    guard let host, (1...255).contains(host.utf8.count),
+      host.utf8.allSatisfy({ (33...126).contains($0) }),
+      let port = port.flatMap({ UInt16(exactly: $0) }), port > 0
+    else { return nil }
+    self.init(host: host, port: port)
+  }
+
   /// `host:port`, or `[IPv6]:port`.
   public var description: String {
     host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
@@ -22,6 +31,9 @@ public enum RedisPlace: Sendable, Hashable {
   case server(RedisAddress)
   /// It is whichever the sentinels hold for the master.
   case sentinels(RedisSentinels)
+  /// It is whichever node of the cluster serves the link's slot
+  /// (`RedisConnectionOptions.slotKey`).
+  case cluster(RedisSeeds)
 }
 
 /// Redis Sentinels that watch over a master.
@@ -47,6 +59,21 @@ public struct RedisSentinels: Sendable, Hashable {
     self.master = master
     self.user = user
     self.password = password
+  }
+}
+
+/// Nodes of a Redis Cluster that are asked first; they name the others.
+public struct RedisSeeds: Sendable, Hashable {
+  /// How many may be named.
+  public static let countMax = 16
+
+  /// 1…`countMax`.
+  public let addresses: [RedisAddress]
+
+  /// There must be 1…`countMax` addresses.
+  public init(_ addresses: [RedisAddress]) {
+    precondition((1...Self.countMax).contains(addresses.count), "1 to 16 nodes of a cluster")
+    self.addresses = addresses
   }
 }
 

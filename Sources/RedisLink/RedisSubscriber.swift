@@ -6,7 +6,9 @@ internal import Synchronization
 /// of them, in chunks. What was published while the connection was away, or before a channel was
 /// confirmed, is gone: pub/sub delivers at most once.
 ///
-/// With sentinels it listens at the master, and follows it.
+/// With sentinels it listens at the master, and follows it. With a cluster it listens at the master
+/// of a slot, since what is published at any node all of them tell; about every `pingAfter` it asks
+/// others for the slot's master, and goes there when most of them name another.
 ///
 /// A half-open connection is found by PING, within `pingAfter + pingTimeout` of the last byte.
 /// Closed by `close()` or with its last reference.
@@ -29,7 +31,7 @@ public final class RedisSubscriber: Sendable {
     onMessages: @escaping @Sendable ([RedisMessage]) -> Void,
     onStatus: @escaping @Sendable (RedisSubscriberStatus) -> Void = { _ in }
   ) throws {
-    try options.check()
+    try options.check(for: url)
     channelsMax = options.channelsMax
     mailbox = try Mailbox(countMax: .max, bytesMax: .max)
     let driver = SubscriptionDriver(
@@ -119,6 +121,7 @@ private final class SubscriptionDriver: LinkDriver {
 
   let payloadBytesMax: Int
   let isBusy = false
+  let hasCommands = false
 
   init(
     options: RedisSubscriberOptions, shared: SubscriberShared,
@@ -187,6 +190,9 @@ private final class SubscriptionDriver: LinkDriver {
     }
     throw .protocolViolation("\(value.summary) on a connection for messages")
   }
+
+  /// Nothing that is said here has a key.
+  func turnAway(because failure: RedisFailure) throws(RedisFailure) { throw failure }
 
   private func take(_ channel: [UInt8], _ payload: [UInt8], oversizeBytes: Int) {
     if oversizeBytes > 0 { current.oversizeMessages += 1 }

@@ -2,9 +2,10 @@
 ///
 ///     redis://[user:password@]host[:port][/database]
 ///     redis+sentinel://[user:password@]host[:port][,host[:port]…]/master[/database]
+///     redis+cluster://[user:password@]host[:port][,host[:port]…]
 ///
 /// With `rediss` for `redis` all connections, the sentinels' too, are TLS. User and password are
-/// those of the server. After a `?` may follow, joined by `&`: with TLS `ca=PATH`, `cert=PATH` and
+/// those of the server, and of every node of a cluster. After a `?` may follow, joined by `&`: with TLS `ca=PATH`, `cert=PATH` and
 /// `key=PATH` (see `RedisTLS`), with sentinels `sentinel-user=` and `sentinel-password=`.
 public struct RedisURL: Sendable, Hashable {
   public let place: RedisPlace
@@ -52,6 +53,8 @@ extension RedisURL: CustomStringConvertible {
     let location: String
     switch place {
     case .server(let address): location = "://\(who)\(address)/\(database)"
+    case .cluster(let seeds):
+      location = "+cluster://\(who)" + seeds.addresses.map(\.description).joined(separator: ",")
     case .sentinels(let sentinels):
       let list = sentinels.addresses.map(\.description).joined(separator: ",")
       location = "+sentinel://\(who)\(list)/\(sentinels.master)/\(database)"

@@ -1,13 +1,19 @@
 /// Reads Redis URLs. Pure.
 enum RedisURLParser {
   private struct Scheme {
-    var isSentinel: Bool
+    enum Kind: String {
+      case server = ""
+      case sentinel = "+sentinel"
+      case cluster = "+cluster"
+    }
+
+    var kind: Kind
     var isTLS: Bool
 
-    var name: String { (isTLS ? "rediss" : "redis") + (isSentinel ? "+sentinel" : "") }
+    var name: String { (isTLS ? "rediss" : "redis") + kind.rawValue }
     var optionNames: [String] {
       (isTLS ? ["ca", "cert", "key"] : [])
-        + (isSentinel ? ["sentinel-user", "sentinel-password"] : [])
+        + (kind == .sentinel ? ["sentinel-user", "sentinel-password"] : [])
     }
   }
 
@@ -28,14 +34,16 @@ enum RedisURLParser {
     }
     let place: RedisPlace
     let database: Int
-    if scheme.isSentinel {
-      (place, database) = try sentinels(rest, options)
-    } else {
+    switch scheme.kind {
+    case .sentinel: (place, database) = try sentinels(rest, options)
+    case .cluster: (place, database) = (try cluster(rest), 0)
+    case .server:
       database = try takeDatabase(&rest)
       if rest.contains(",") {
         throw RedisURLError(
           "\(scheme.name):// names one server: for several sentinels write"
-            + " redis+sentinel://host,host,host/master")
+            + " redis+sentinel://host,host,host/master, for the nodes of a cluster"
+            + " redis+cluster://host,host,host")
       }
       place = .server(try address(rest, standardPort: "6379", form: "redis://host:port"))
     }
@@ -44,18 +52,16 @@ enum RedisURLParser {
 
   private static func scheme(_ text: String) throws(RedisURLError) -> Scheme {
     switch text {
-    case "redis": return Scheme(isSentinel: false, isTLS: false)
-    case "rediss": return Scheme(isSentinel: false, isTLS: true)
-    case "redis+sentinel": return Scheme(isSentinel: true, isTLS: false)
-    case "rediss+sentinel": return Scheme(isSentinel: true, isTLS: true)
-    case "redis+cluster", "rediss+cluster":
-      throw RedisURLError(
-        "this build does not follow the slots of a Redis Cluster (\(text)://): use one master"
-          + " with replicas and Sentinels as redis+sentinel://host,host,host/master")
+    case "redis": return Scheme(kind: .server, isTLS: false)
+    case "rediss": return Scheme(kind: .server, isTLS: true)
+    case "redis+sentinel": return Scheme(kind: .sentinel, isTLS: false)
+    case "rediss+sentinel": return Scheme(kind: .sentinel, isTLS: true)
+    case "redis+cluster": return Scheme(kind: .cluster, isTLS: false)
+    case "rediss+cluster": return Scheme(kind: .cluster, isTLS: true)
     default:
       throw RedisURLError(
-        "the scheme \(text):// is not known: use redis://, rediss:// (TLS), redis+sentinel:// or"
-          + " rediss+sentinel://")
+        "the scheme \(text):// is not known: use redis://, redis+sentinel:// or redis+cluster://,"
+          + " with TLS rediss://, rediss+sentinel:// or rediss+cluster://")
     }
   }
 
@@ -127,14 +133,9 @@ enum RedisURLParser {
     guard !master.isEmpty, master.utf8.allSatisfy({ (33...126).contains($0) }) else {
       throw RedisURLError("the name of the master is missing or holds blanks: write \(form)")
     }
-    var addresses: [RedisAddress] = []
-    for part in text[..<slash].split(separator: ",", omittingEmptySubsequences: false) {
-      addresses.append(try address(part, standardPort: "26379", form: form))
-    }
-    guard addresses.count <= RedisSentinels.countMax, Set(addresses).count == addresses.count else {
-      throw RedisURLError(
-        "it names a sentinel twice, or more than \(RedisSentinels.countMax): name each once")
-    }
+    let addresses = try addresses(
+      text[..<slash], standardPort: "26379", form: form, atMost: RedisSentinels.countMax,
+      each: "a sentinel")
     if options["sentinel-user"] != nil, options["sentinel-password"] == nil {
       throw RedisURLError("sentinel-user= without sentinel-password=: give both, or neither")
     }
@@ -142,6 +143,33 @@ enum RedisURLParser {
       addresses, master: master, user: options["sentinel-user"],
       password: options["sentinel-password"])
     return (.sentinels(sentinels), database)
+  }
+
+  private static func cluster(_ text: Substring) throws(RedisURLError) -> RedisPlace {
+    let list = text.prefix { $0 != "/" }
+    if text.endIndex > list.endIndex, text[list.endIndex...] != "/" {
+      throw RedisURLError(
+        "a Redis Cluster has no databases, and its masters no names: leave out"
+          + " \"\(text[list.endIndex...])\"")
+    }
+    return .cluster(
+      RedisSeeds(
+        try addresses(
+          list, standardPort: "6379", form: "redis+cluster://host,host,host",
+          atMost: RedisSeeds.countMax, each: "a node of the cluster")))
+  }
+
+  private static func addresses(
+    _ text: Substring, standardPort: Substring, form: String, atMost most: Int, each: String
+  ) throws(RedisURLError) -> [RedisAddress] {
+    var addresses: [RedisAddress] = []
+    for part in text.split(separator: ",", omittingEmptySubsequences: false) {
+      addresses.append(try address(part, standardPort: standardPort, form: form))
+    }
+    guard addresses.count <= most, Set(addresses).count == addresses.count else {
+      throw RedisURLError("it names \(each) twice, or more than \(most): name each once")
+    }
+    return addresses
   }
 
   private static func takeDatabase(_ rest: inout Substring) throws(RedisURLError) -> Int {

@@ -301,7 +301,8 @@ struct SentinelMachine: Sendable, Equatable {
 }
 
 extension RedisFailure {
-  fileprivate var isRefusal: Bool {
+  /// Whether it was reached, and would not have us.
+  var isRefusal: Bool {
     switch self {
     case .refused, .tls: true
     default: false

@@ -81,10 +81,8 @@ struct SentinelTalk {
   }
 
   private func address(_ host: String?, _ port: String?) throws(RedisFailure) -> RedisAddress {
-    guard let host, (1...255).contains(host.utf8.count),
-      host.utf8.allSatisfy({ (33...126).contains($0) }),
-      let port = port.flatMap({ UInt16($0) }), port > 0
+    guard let address = RedisAddress(named: host, port.flatMap { Int64($0) })
     else { throw .protocolViolation("a sentinel named a master without usable host and port") }
-    return RedisAddress(host: host, port: port)
+    return address
   }
 }

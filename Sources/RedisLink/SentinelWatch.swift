@@ -1,19 +1,7 @@
 internal import CSystem
 
 /// The shell around `SentinelMachine`: a connection to each sentinel, in the loop of a link.
-///
-/// What it finds is fetched by `nextFinding` once all that epoll told at a time was handled, and
-/// never acted on in between: acting closes connections, of which epoll may just have told.
-final class SentinelWatch {
-  enum Finding {
-    /// Connect there.
-    case found(RedisAddress)
-    /// Nobody can tell.
-    case lost(RedisFailure)
-    /// Leave the server and go there.
-    case follow(RedisAddress)
-  }
-
+final class SentinelWatch: ServerFinder {
   private struct Line {
     let line: SideLine
     var talk: SentinelTalk
@@ -59,7 +47,6 @@ final class SentinelWatch {
 
   func nextFinding() -> Finding? { findings.popFirst() }
 
-  /// Time passed, or TLS holds what the sockets no longer tell of.
   func wake(at now: UInt64) {
     for index in lines.indices {
       let wire = lines[index].line.wire
@@ -71,7 +58,6 @@ final class SentinelWatch {
     step(.wake, at: now)
   }
 
-  /// Epoll has told of one of the connections.
   func handle(_ tag: UInt64, at now: UInt64) {
     let index = Int(tag - firstTag)
     let line = lines[index].line
@@ -85,7 +71,6 @@ final class SentinelWatch {
     }
   }
 
-  /// What the name of one of them came to.
   func resolved(_ tag: UInt64, _ resolution: Resolution, at now: UInt64) {
     let index = Int(tag - firstTag)
     attempt(index, at: now) { () throws(RedisFailure) in
@@ -154,8 +139,7 @@ final class SentinelWatch {
 extension SentinelMachine.Timing {
   init(_ options: RedisConnectionOptions) {
     self.init(
-      answerTimeout: min(
-        options.sentinelTimeout.clampedNanoseconds, options.connectTimeout.clampedNanoseconds / 2),
+      answerTimeout: options.askTimeout,
       backOffFirst: options.backOffFirst.clampedNanoseconds,
       backOffMost: options.backOffMost.clampedNanoseconds,
       pingAfter: options.pingAfter.clampedNanoseconds,

@@ -170,6 +170,93 @@ private final class Told {
     #expect(out.written == 4 * size)
   }
 
+  @Test("commands that were turned away go again, in their order and ahead of the others")
+  func turnedAway() throws {
+    var pipeline = Pipeline()
+    var out = OutputBuffer()
+    let told = Told()
+    for number in 1...4 { pipeline.add(command(number)) }
+    pipeline.fill(&out, room: 1 << 20)
+    pipeline.add(command(5))
+    told.take(try pipeline.turnAway(because: .moved))
+    told.take(try pipeline.match(.null))
+    told.take(try pipeline.turnAway(because: .moved))
+    #expect(pipeline.isBusy)
+    // The fourth was sent and not answered; one that was not would be the fourth to go again.
+    told.take(pipeline.lose(sent: 4 * size, because: .closedByPeer, at: 0))
+    #expect(
+      told.text == ["2 null", "4 Redis: sent, outcome unknown: the server closed the connection"])
+    told.ends = []
+    var next = OutputBuffer()
+    pipeline.fill(&next, room: 1 << 20)
+    #expect(next.written == 3 * size)
+    while pipeline.isBusy { told.take(try pipeline.match(.null)) }
+    #expect(told.text == ["1 null", "3 null", "5 null"])
+    #expect(throws: RedisFailure.self) { try pipeline.turnAway(because: .moved) }
+  }
+
+  @Test("a command follows a slot a few times, and waits for one that is on its way until its time")
+  func turnedAwayOften() throws {
+    let busy = RedisFailure.refused(RedisServerError(message: "TRYAGAIN"))
+    var pipeline = Pipeline()
+    let told = Told()
+    pipeline.add(command(1))
+    func turnAway(because failure: RedisFailure) throws {
+      var out = OutputBuffer()
+      pipeline.fill(&out, room: 1 << 20)
+      told.take(try pipeline.turnAway(because: failure))
+      told.take(pipeline.lose(sent: out.written, because: failure, at: 0))
+    }
+    for _ in 0..<100 { try turnAway(because: busy) }
+    for _ in 0..<Pipeline.movesMax { try turnAway(because: .moved) }
+    #expect(told.ends.isEmpty && !pipeline.isEmpty)
+    try turnAway(because: .moved)
+    #expect(told.ends.map(\.1) == [.failure(.notSent(.moved))])
+    #expect(pipeline.isEmpty)
+  }
+
+  @Test("one that was turned away ends in its time, not sent, while others are still in flight")
+  func turnedAwayLate() throws {
+    var pipeline = Pipeline()
+    var out = OutputBuffer()
+    let told = Told()
+    pipeline.add(command(1, deadline: 5000))
+    pipeline.add(command(2, deadline: 7000))
+    pipeline.add(command(3, deadline: 9000))
+    pipeline.fill(&out, room: 1 << 20)
+    for _ in 0..<2 { told.take(try pipeline.turnAway(because: .moved)) }
+    #expect(pipeline.wakeAt == 5001)
+    told.take(pipeline.expireWaiting(at: 5001, because: .timeout))
+    #expect(told.text == ["1 Redis: not sent: no answer in time"])
+    #expect(pipeline.wakeAt == 7002)
+    told.take(pipeline.failWaiting(because: .closed))
+    #expect(told.ends.map(\.0) == [1, 2] && pipeline.wakeAt == 9003)
+  }
+
+  @Test("a batch goes again only when all of it was turned away; else its parts are told")
+  func turnedAwayBatch() throws {
+    var pipeline = Pipeline()
+    var out = OutputBuffer()
+    let told = Told()
+    pipeline.add(batch(1, of: 2))
+    pipeline.add(batch(2, of: 3))
+    pipeline.fill(&out, room: 1 << 20)
+    for _ in 0..<2 { told.take(try pipeline.turnAway(because: .moved)) }
+    told.take(try pipeline.match(.status("OK")))
+    told.take(try pipeline.turnAway(because: .moved))
+    #expect(told.ends.isEmpty)
+    told.take(try pipeline.match(.error(RedisServerError(message: "EXECABORT"))))
+    #expect(
+      told.ends.map(\.1) == [
+        .success(.status("OK")), .failure(.notSent(.moved)),
+        .failure(.server(RedisServerError(message: "EXECABORT"))),
+      ])
+    #expect(pipeline.lose(sent: out.written, because: .moved, at: 0).isEmpty)
+    var next = OutputBuffer()
+    pipeline.fill(&next, room: 1 << 20)
+    #expect(next.written == 2 * size)
+  }
+
   @Test("a PING of the link's own ends without a word, whatever becomes of the connection")
   func ownPing() throws {
     var pipeline = Pipeline()

@@ -44,6 +44,19 @@ import Testing
     )
   }
 
+  @Test("the nodes of a cluster are read with the server's port, and have no database")
+  func cluster() throws {
+    let two = [RedisAddress(host: "a", port: 6379), RedisAddress(host: "::1", port: 7)]
+    #expect(
+      try RedisURL(parsing: "redis+cluster://a,[::1]:7") == RedisURL(.cluster(RedisSeeds(two))))
+    let url = try RedisURL(parsing: "rediss+cluster://u:p@a,[::1]:7/?ca=/c")
+    #expect(
+      url
+        == RedisURL(
+          .cluster(RedisSeeds(two)), user: "u", password: "p", tls: RedisTLS(ca: "/c")))
+    #expect("\(url)" == "rediss+cluster://u:***@a:6379,[::1]:7?ca=/c")
+  }
+
   @Test(
     "a URL that cannot be used is refused with a word that says why",
     arguments: [
@@ -51,7 +64,11 @@ import Testing
       ("rediss://h?key=/k", "cert="), ("rediss://h?ca=", "empty"),
       ("rediss://h?ca=a&ca=b", "twice"),
       ("rediss://h?name=x", "ca, cert, key"), ("redis://h?ca=/x", "redis:// has none"),
-      ("redis://h1,h2", "sentinels"), ("redis+cluster://h", "Cluster"),
+      ("redis://h1,h2", "sentinels"), ("redis://h1,h2", "redis+cluster://"),
+      ("redis+cluster://a/0", "no databases"), ("redis+cluster://a,b/doors", "no names"),
+      ("redis+cluster://a,a:6379", "twice"), ("redis+cluster://a,,b", "host"),
+      ("redis+cluster://a?sentinel-user=u", "has none"), ("redis+clusters://a", "not known"),
+      ("redis+cluster://\((0...16).map { "h\($0)" }.joined(separator: ","))", "16"),
       ("redis+sentinel://a,b", "master"),
       ("redis+sentinel://a,b/", "master"), ("redis+sentinel://a,,b/m", "host"),
       ("redis+sentinel://a,a:26379/m", "twice"), ("redis+sentinel://a/m/x", "database"),

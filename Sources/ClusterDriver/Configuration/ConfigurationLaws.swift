@@ -10,8 +10,8 @@ enum ConfigurationLaws {
     if draft.redis == nil, !draft.failed.contains("redis") {
       problems.append(
         "no --redis (or CLUSTER_DRIVER_REDIS): nodes share their leases there; give"
-          + " redis://host:6379, redis+sentinel://host,host,host/master, or memory: for one node on"
-          + " its own")
+          + " redis://host:6379, redis+sentinel://host,host,host/master,"
+          + " redis+cluster://host,host,host, or memory: for one node on its own")
     }
     if draft.vendor == nil, !draft.failed.contains("vendor") {
       problems.append(

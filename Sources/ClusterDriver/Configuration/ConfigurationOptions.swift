@@ -9,7 +9,8 @@ extension ConfigurationOption {
       summary: "Where the cluster keeps what its nodes share; memory: is one node on its own,"
         + " with nothing outside",
       allowed: "redis://[user:password@]host[:port][/database], rediss:// (TLS),"
-        + " redis+sentinel://host,…/master[/database], rediss+sentinel:// or memory:",
+        + " redis+sentinel://host,…/master[/database], redis+cluster://host,…, rediss+sentinel://,"
+        + " rediss+cluster:// or memory:",
       isSecret: true,
       set: { (draft, text) throws(Objection) in draft.redis = try RedisSetting(parsing: text) },
       show: { $0.redis.description }),

@@ -54,7 +54,10 @@ enum Check {
       return .fine("not needed with \(setting)")
     }
     do {
-      let link = try RedisLink(url)
+      var options = RedisLinkOptions()
+      // Of a Redis Cluster the master that the node listens at.
+      options.connection.slotKey = ""
+      let link = try RedisLink(url, options: options)
       defer { link.close() }
       let asked = Awaited<String?> {
         do {

@@ -4,7 +4,8 @@ import Testing
 
 private let redisAllowed =
   "redis://[user:password@]host[:port][/database], rediss:// (TLS),"
-  + " redis+sentinel://host,…/master[/database], rediss+sentinel:// or memory:"
+  + " redis+sentinel://host,…/master[/database], redis+cluster://host,…, rediss+sentinel://,"
+  + " rediss+cluster:// or memory:"
 
 /// What a wrong configuration is answered with: where the value is from, the value, why, what to do.
 @Suite("Configuration errors")
@@ -104,10 +105,9 @@ struct ConfigurationErrorTests {
           + " redis+sentinel://host,host,host/master; allowed: \(redisAllowed)"
       ),
       (
-        "--redis=redis+cluster://r1",
-        "--redis: \"redis+cluster://r1\" cannot be used: this build does not follow the slots of a"
-          + " Redis Cluster (redis+cluster://): use one master with replicas and Sentinels as"
-          + " redis+sentinel://host,host,host/master; allowed: \(redisAllowed)"
+        "--redis=redis+cluster://r1/1",
+        "--redis: \"redis+cluster://r1/1\" cannot be used: a Redis Cluster has no databases, and its"
+          + " masters no names: leave out \"/1\"; allowed: \(redisAllowed)"
       ),
       (
         "--redis=redis://u:secret@r1/x",

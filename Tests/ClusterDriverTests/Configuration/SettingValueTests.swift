@@ -17,6 +17,8 @@ struct SettingValueTests {
     #expect(
       found.description
         == "rediss+sentinel://ops:***@s1:26379,s2:26379/doors/0?sentinel-password=***&ca=/ca.pem")
+    let cluster = try RedisSetting(parsing: "redis+cluster://ops:secret@r1,r2:7000")
+    #expect(cluster.description == "redis+cluster://ops:***@r1:6379,r2:7000")
   }
 
   @Test("what is no Redis URL is refused", arguments: ["", "memory", "redis://", "http://r1"])
