@@ -57,11 +57,12 @@ extension RedisLink {
     let deadline = deadline(timeout)
     guard let command = script.byDigest(tail) else {
       let load = RedisCommand("SCRIPT", "LOAD", .string(script.source))
-      try submit([load, script.bySource(tail)], deadline: deadline) { results in
-        if case .success(.bytes(let sha)) = results[0] { script.learn(sha) }
-        tell(results[1])
+      try submit(load, deadline: deadline) { result in
+        if case .success(.bytes(let sha)) = result { script.learn(sha) }
       }
-      return
+      // No batch with it: that goes again as a whole only, when a node of a cluster has turned the
+      // run away and not the other.
+      return try submit(script.bySource(tail), deadline: deadline, then: tell)
     }
     try submit(command, deadline: deadline) { [weak self] result in
       guard case .failure(.server(let error)) = result, error.code == "NOSCRIPT" else {

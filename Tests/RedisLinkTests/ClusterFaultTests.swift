@@ -62,6 +62,20 @@ extension RealRedis.Cluster {
     #expect(try await link.send(incr).isOK)
   }
 
+  @Test("a script nobody announced follows the slot like a command")
+  func unannounced() async throws {
+    let one = try FakeNode()
+    let two = try FakeNode()
+    one.scripts(moved(to: two))
+    two.scripts(":7\r\n")
+    let states = Recorder<RedisLinkState>()
+    let link = try link(to: [one.address], states)
+    defer { link.close() }
+    let script = RedisScript("return 7")
+    #expect(try await link.run(script, keys: ["{ours}:n"]) == .integer(7))
+    #expect(script.sha1 == FakeNode.sha1)
+  }
+
   @Test("who may not serve the slot now is left, said why, and others' answers are taken")
   func clusterDown() async throws {
     let one = try FakeNode()

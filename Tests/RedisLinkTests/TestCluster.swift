@@ -174,7 +174,11 @@ final class FakeNode: Sendable {
     var master: RedisAddress?
     var replies: [String] = []
     var last = "+OK\r\n"
+    var run: String?
   }
+
+  /// Of any script.
+  static let sha1 = String(repeating: "a", count: 40)
 
   private let shared: Shared
   private let server: FakeServer
@@ -195,6 +199,10 @@ final class FakeNode: Sendable {
           connection.send(Self.slots(shared.state.withLock { $0.master }))
         } else if text.contains("ROLE") {
           connection.send("+PONG\r\n*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n")
+        } else if let run = shared.state.withLock({ $0.run }) {
+          // However the commands come, in one piece or two.
+          if text.contains("LOAD") { connection.send("$40\r\n\(Self.sha1)\r\n") }
+          if text.contains("EVAL") { connection.send(run) }
         } else {
           commands.add(text)
           connection.send(
@@ -219,6 +227,9 @@ final class FakeNode: Sendable {
       state.last = last
     }
   }
+
+  /// Takes scripts, and answers every run with this.
+  func scripts(_ run: String) { shared.state.withLock { $0.run = run } }
 
   private static func slots(_ master: RedisAddress?) -> String {
     guard let master else { return "*0\r\n" }
