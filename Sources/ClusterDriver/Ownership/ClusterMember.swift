@@ -55,7 +55,9 @@ package final class ClusterMember: Sendable {
     }
     let me = Owner(settings.node, memory?.incarnation ?? settings.incarnation)
     let redis = try RedisLink(
-      settings.redis, options: RedisStore.linkOptions(timeout: settings.timing.callTimeout))
+      settings.redis,
+      options: RedisStore.linkOptions(
+        cluster: settings.cluster, timeout: settings.timing.callTimeout))
     let links = PeerLinks(me: me.node, log: log)
     let server = try PeerServer(address: settings.peersBind, me: me.node, log: log)
     var status = settings.status

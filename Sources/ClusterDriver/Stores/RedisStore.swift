@@ -32,11 +32,13 @@ final class RedisStore: OwnershipStore {
     }
   }
 
-  /// For the link that a store is given: it knows the scripts from the first call on, and tells at
-  /// once when Redis is not there, rather than after the timeout. An attempt to connect and the pause
-  /// after it are short: a lease does not outlive the link's own defaults.
-  static func linkOptions(timeout: Duration) -> RedisLinkOptions {
+  /// For the link that the store of `cluster` is given: it knows the scripts from the first call on
+  /// and, in a Redis Cluster, whose master to speak to. It tells at once when Redis is not there,
+  /// rather than after the timeout. An attempt to connect and the pause after it are short: a lease
+  /// does not outlive the link's own defaults.
+  static func linkOptions(cluster: String, timeout: Duration) -> RedisLinkOptions {
     var options = RedisLinkOptions()
+    options.connection.slotKey = keys(cluster: cluster)[0]
     options.connection.clientName = "cluster-driver-lease"
     options.connection.threadName = "lease"
     options.connection.connectTimeout = timeout

@@ -142,7 +142,7 @@ struct RedisStoreDamageTests {
     server.stop()
     let link = try RedisLink(
       RedisURL(host: "127.0.0.1", port: server.port),
-      options: RedisStore.linkOptions(timeout: .seconds(20)))
+      options: RedisStore.linkOptions(cluster: "x", timeout: .seconds(20)))
     defer { link.close() }
     let store = RedisStore(link: link, cluster: "x", timeout: .seconds(20))
     do {

@@ -9,9 +9,18 @@ struct RedisStoreIdentityTests {
   @Test("a failed attempt to connect and the pause after it end within what a lease lasts")
   func linkIsQuick() throws {
     let timing = try Timing()
-    let options = RedisStore.linkOptions(timeout: timing.callTimeout).connection
+    let options = RedisStore.linkOptions(cluster: "x", timeout: timing.callTimeout).connection
     #expect(options.connectTimeout + options.backOffMost <= timing.ttl - timing.margin)
     #expect(options.sentinelTimeout < options.connectTimeout)
+  }
+
+  @Test("all keys of a store, whatever its cluster is called, lie in the slot of its link")
+  func slot() throws {
+    for name in ["doors", "two words", "{x}", "a}b{c", "{}", "}", "ü"] {
+      let key = RedisStore.linkOptions(cluster: name, timeout: .seconds(1)).connection.slotKey
+      let slot = RedisSlot(ofKey: try #require(key))
+      for key in RedisStore.keys(cluster: name) { #expect(RedisSlot(ofKey: key) == slot, "\(key)") }
+    }
   }
 
   private let me = Owner(NodeID("a"), Incarnation(1))
@@ -187,7 +196,7 @@ struct RedisStoreIdentityTests {
     _ = try await admin.send(RedisCommand("ACL", words.map { .string($0) }))
     let link = try RedisLink(
       RedisURL(host: "127.0.0.1", port: server.port, user: "node", password: "secret"),
-      options: server.patientOptions)
+      options: server.patientOptions())
     defer { link.close() }
     let store = RedisStore(link: link, cluster: "c", timeout: .seconds(20))
     let view = try await fill(store)

@@ -8,6 +8,7 @@ import Testing
 enum StoreKind: CaseIterable, Sendable {
   case memory
   case redis
+  case redisCluster
 }
 
 /// A store with three nodes and a leader, told in the words of the rules.
@@ -27,8 +28,9 @@ final class StoreScene {
   init(_ kind: StoreKind, ranges: [OwnedRange] = []) async throws {
     switch kind {
     case .memory: (store, link) = (LocalStore(), nil)
-    case .redis:
-      let (store, link, _) = try StoreServer.shared.get().store()
+    case .redis, .redisCluster:
+      let server = kind == .redis ? StoreServer.shared : StoreServer.sharedCluster
+      let (store, link, _) = try server.get().store()
       (self.store, self.link) = (store, link)
     }
     identity = try await store.run(.release(a), for: nil).identity

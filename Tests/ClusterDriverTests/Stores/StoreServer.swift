@@ -12,6 +12,8 @@ import Testing
 final class StoreServer: Sendable {
   /// For tests that touch only keys of a cluster of their own.
   static let shared = Result { try StoreServer() }
+  /// The same, as a Redis Cluster of one node.
+  static let sharedCluster = Result { try StoreServer(isCluster: true) }
 
   private struct Running {
     var shell: pid_t
@@ -21,26 +23,28 @@ final class StoreServer: Sendable {
 
   let port: UInt16
   let directory: String
+  private let isCluster: Bool
   private let arguments: [String]
   private let running = Mutex<Running?>(nil)
 
-  init(_ arguments: String...) throws {
+  init(_ arguments: String..., isCluster: Bool = false) throws {
     var name = Array("/tmp/store-XXXXXX".utf8CString)
     try #require(mkdtemp(&name) != nil)
     directory = String(decoding: name.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
-    var address = csys_address()
-    try #require(csys_address_parse("127.0.0.1", 0, &address) == 0)
-    let listener = csys_socket_listen(&address, 1, 0)
-    try #require(listener >= 0)
-    port = UInt16(csys_socket_port(listener))
-    csys_fd_close(listener)
+    port = try freeStorePort()
+    self.isCluster = isCluster
+    var arguments = arguments
+    if isCluster {
+      try writeCluster(to: directory + "/nodes.conf")
+      arguments += ["--cluster-enabled", "yes", "--cluster-port", "\(try freeStorePort())"]
+    }
     self.arguments = arguments
     try start()
   }
 
   deinit {
     stop()
-    for file in ["dump.rdb", "appendonlydir"] { remove(directory + "/" + file) }
+    for file in ["dump.rdb", "appendonlydir", "nodes.conf"] { remove(directory + "/" + file) }
     rmdir(directory)
   }
 
@@ -97,16 +101,19 @@ final class StoreServer: Sendable {
   func resume() { if let server = running.withLock({ $0?.server }) { kill(server, SIGCONT) } }
 
   /// Of a link that waits until the server is there.
-  var patientOptions: RedisLinkOptions {
-    var options = RedisStore.linkOptions(timeout: .seconds(20))
+  func patientOptions(cluster: String = "") -> RedisLinkOptions {
+    var options = RedisStore.linkOptions(cluster: cluster, timeout: .seconds(20))
     options.whenDown = .wait
     options.connection.backOffFirst = .milliseconds(5)
     options.connection.backOffMost = .milliseconds(20)
     return options
   }
 
-  func link() throws -> RedisLink {
-    try RedisLink(RedisURL(host: "127.0.0.1", port: port), options: patientOptions)
+  /// For the store of a cluster by this name, which matters only in a Redis Cluster.
+  func link(cluster: String = "") throws -> RedisLink {
+    let address = RedisAddress(host: "127.0.0.1", port: port)
+    let place: RedisPlace = isCluster ? .cluster(RedisSeeds([address])) : .server(address)
+    return try RedisLink(RedisURL(place), options: patientOptions(cluster: cluster))
   }
 
   private static let clusters = Atomic<Int>(0)
@@ -114,10 +121,28 @@ final class StoreServer: Sendable {
   /// A store in keys that nobody else uses.
   func store() throws -> (RedisStore, RedisLink, keys: [String]) {
     let cluster = "test \(StoreServer.clusters.add(1, ordering: .relaxed).newValue)"
-    let link = try link()
+    let link = try link(cluster: cluster)
     let store = RedisStore(link: link, cluster: cluster, timeout: .seconds(20))
     return (store, link, RedisStore.keys(cluster: cluster))
   }
+}
+
+private func freeStorePort() throws -> UInt16 {
+  var address = csys_address()
+  try #require(csys_address_parse("127.0.0.1", 0, &address) == 0)
+  let listener = csys_socket_listen(&address, 1, 0)
+  try #require(listener >= 0)
+  defer { csys_fd_close(listener) }
+  return UInt16(csys_socket_port(listener))
+}
+
+/// What a node remembers of its cluster: that it is alone in it, and has all slots.
+private func writeCluster(to path: String) throws {
+  let file = try #require(fopen(path, "w"))
+  defer { fclose(file) }
+  let id = String(repeating: "c", count: 40)
+  fputs("\(id) :0@0 myself,master - 0 0 1 connected 0-16383\n", file)
+  fputs("vars currentEpoch 1 lastVoteEpoch 0\n", file)
 }
 
 /// Waits for a condition at a server, asked again and again.
