@@ -140,8 +140,19 @@ extension RealRedis {
       #expect(states.values.count == 1)
       #expect(try await patient.send(ping) == .status("PONG"))
 
+      // A subscriber has no keys, and hears what is published anywhere.
+      let messages = Recorder<RedisMessage>()
+      let subscriber = try RedisSubscriber(rig.url(), onMessages: { messages.add($0) })
+      defer { subscriber.close() }
+      try subscriber.subscribe([Array("news".utf8)])
+      try await rig.wait("subscribed", at: 0, RedisCommand("PUBSUB", "NUMSUB", "news")) {
+        $0.array?.last == .integer(1)
+      }
+      _ = try await rig.links[2].send(RedisCommand("PUBLISH", "news", "x"))
+      try await messages.wait("the message") { $0.count == 1 }
+
       let waiting = try Load(width: 50) { tell in try patient.submit(incr, then: tell) }
-      // One after another: a link that fails at once would otherwise fail the same ones again.
+      // Fewer at a time: those that fail at once are followed at once.
       let scripted = try Load(width: 5) { tell in
         try impatient.run(script, keys: ["{ours}:m"], then: tell)
       }
