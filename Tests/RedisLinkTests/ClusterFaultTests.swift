@@ -62,6 +62,38 @@ extension RealRedis.Cluster {
     #expect(try await link.send(incr).isOK)
   }
 
+  @Test("a server is left only when it has answered what was sent, and is sent nothing more")
+  func drained() async throws {
+    let one = try FakeNode()
+    let two = try FakeNode()
+    one.replies(last: "")
+    two.replies(":1\r\n", ":3\r\n", ":4\r\n")
+    let link = try link(to: [one.address], Recorder())
+    defer { link.close() }
+    let results = (0..<4).map { _ in Recorder<Result<RedisValue, RedisError>>() }
+    for index in 0..<3 { try link.submit(incr) { results[index].add($0) } }
+    try await one.commands.wait("three commands") { $0.count == 3 }
+    let connection = try #require(one.connections.values.first)
+    connection.send(moved(to: two))
+    /// The link has seen what came before once its thread has been through two more turns.
+    func seen() async throws {
+      let turns = link.turns + 2
+      let until = csys_clock_boottime() + 10_000_000_000
+      while link.turns < turns, csys_clock_boottime() < until {
+        try await Task.sleep(for: .milliseconds(2))
+      }
+    }
+    try await seen()
+    try link.submit(incr) { results[3].add($0) }
+    try await seen()
+    connection.send(":2\r\n" + moved(to: two))
+    for (index, value) in [1, 2, 3, 4].enumerated() {
+      try await results[index].wait("the end of \(value)") { !$0.isEmpty }
+      #expect(results[index].values == [.success(.integer(Int64(value)))])
+    }
+    #expect(one.commands.values.count == 3 && two.commands.values.count == 3)
+  }
+
   @Test("a script nobody announced follows the slot like a command")
   func unannounced() async throws {
     let one = try FakeNode()

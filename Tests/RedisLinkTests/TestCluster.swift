@@ -184,6 +184,8 @@ final class FakeNode: Sendable {
   private let server: FakeServer
   /// How often the link's commands were asked for, that is, all but its greetings.
   let commands = Recorder<String>()
+  /// Where these came from.
+  let connections = Recorder<FakeConnection>()
 
   private final class Shared: Sendable {
     let state = Mutex(State())
@@ -192,6 +194,7 @@ final class FakeNode: Sendable {
   init() throws {
     let shared = Shared()
     let commands = commands
+    let connections = connections
     self.shared = shared
     server = try FakeServer { connection in
       while let text = connection.receive() {
@@ -204,11 +207,14 @@ final class FakeNode: Sendable {
           if text.contains("LOAD") { connection.send("$40\r\n\(Self.sha1)\r\n") }
           if text.contains("EVAL") { connection.send(run) }
         } else {
-          commands.add(text)
-          connection.send(
-            shared.state.withLock { state in
-              state.replies.isEmpty ? state.last : state.replies.removeFirst()
-            })
+          connections.add(connection)
+          for command in text.split(separator: "*") {
+            commands.add(String(command))
+            connection.send(
+              shared.state.withLock { state in
+                state.replies.isEmpty ? state.last : state.replies.removeFirst()
+              })
+          }
         }
       }
     }
