@@ -66,6 +66,9 @@ static cscp_order advance(cscp_session *s, const cscp_config *config, uint64_t f
         }
         s->received = to;
     }
+    /* Told before the controller had sent it again, that acknowledgement meant nothing to it. */
+    if (!is_new && to == s->received && to == s->ack_sent)
+        s->owe |= CSCP_OWE_ACK;
     s->next = to + 1;
     /* All that was sent before the newest WELCOME was read lies within a window of its
      * beginning. */

@@ -242,6 +242,28 @@ static void a_restart_that_looks_like_going_on_is_recognised_later(void) {
     CHECK(!w.closed);
 }
 
+/* The acknowledgement crossed the records' second coming: a controller ignores what it is told of
+ * records it has not sent since the WELCOME. */
+static void what_is_sent_again_after_it_was_acknowledged_is_acknowledged_again(void) {
+    watch w;
+    uint8_t bytes[CSCP_FRAME_MAX];
+    enter(&w, CSCP_OPEN);
+    w.config.window_k = 8;
+    watch_suspend(&w);
+    watch_welcome(&w, 2);
+    watch_write(&w, true);
+    for (uint64_t seq = 1; seq <= 4; seq++) watch_read(&w, bytes, make_event(bytes, 1, seq));
+    watch_ack(&w, 1, 4);
+    watch_write(&w, true);
+    CHECK_EQ(w.told, 4);
+    for (uint64_t seq = 1; seq <= 3; seq++) watch_read(&w, bytes, make_event(bytes, 1, seq));
+    CHECK_EQ(w.s.owe, 0);
+    watch_read(&w, bytes, make_event(bytes, 1, 4));
+    CHECK_EQ(w.s.owe, CSCP_OWE_ACK);
+    watch_write(&w, true);
+    CHECK_EQ(w.s.owe, 0);
+}
+
 static void a_gap_is_one_record_in_the_window(void) {
     watch w;
     uint8_t bytes[CSCP_FRAME_MAX];
@@ -401,6 +423,7 @@ int main(void) {
     RUN(every_frame_in_every_state_does_what_the_table_says);
     RUN(records_under_way_when_welcome_is_sent_again_are_not_held_against_it);
     RUN(a_restart_that_looks_like_going_on_is_recognised_later);
+    RUN(what_is_sent_again_after_it_was_acknowledged_is_acknowledged_again);
     RUN(a_gap_is_one_record_in_the_window);
     RUN(gap_to_the_end_of_time_is_refused);
     RUN(acks_are_held_back_for_w_records_or_t2);
