@@ -47,6 +47,13 @@ static bool is_address(const char *text) {
     return inet_pton(AF_INET6, text, &any) == 1 || inet_pton(AF_INET, text, &any) == 1;
 }
 
+static bool networks_are_sound(const cscp_config *c) {
+    for (uint32_t i = 0; i < c->n_trusted; i++)
+        if (c->trusted[i].prefix_bits > 128)
+            return false;
+    return true;
+}
+
 int cscp_config_check(const cscp_config *c, const char **ret_why) {
     const struct {
         bool is_sound;
@@ -82,6 +89,10 @@ int cscp_config_check(const cscp_config *c, const char **ret_why) {
         {c->resyncs_max <= 1000000, "resyncs_max: over 1,000,000"},
         {c->outside_hold_ms <= 3600000, "outside_hold_ms: over 3,600,000"},
         {c->hold_ms >= 10 && c->hold_ms <= 3600000, "hold_ms: not within 10 ... 3,600,000"},
+        {c->n_trusted <= CSCP_NETWORKS_MAX, "n_trusted: over 64"},
+        {c->n_trusted == 0 || c->trusted, "trusted: missing, though n_trusted is not 0"},
+        {c->n_trusted > CSCP_NETWORKS_MAX || !c->trusted || networks_are_sound(c),
+         "trusted: a prefix of more than 128 bits (IPv4 counts from 96)"},
     };
 
     for (size_t i = 0; i < sizeof(laws) / sizeof(laws[0]); i++)

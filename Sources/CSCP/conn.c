@@ -91,7 +91,9 @@ void cscp_table_give_back(cscp_table *table, cscp_conn *conn) {
     conn->fd = -1;
     conn->hup = conn->blocked = conn->watches_out = conn->lingering = conn->claimed = false;
     conn->outside = conn->connected = conn->greeted = conn->departed = false;
-    conn->summoned = conn->rest_fenced = conn->counted = false;
+    conn->summoned = conn->rest_fenced = conn->counted = conn->fresh = false;
+    free(conn->tls_name);
+    conn->tls_name = NULL;
     conn->owed_reason = 0;
     conn->owed_handle = 0;
     conn->heir = NULL;

@@ -51,6 +51,7 @@ typedef struct cscp_conn {
     bool rest_fenced : 1; /* the frame that was begun needs ownership */
     bool counted : 1;     /* a fenced send was counted */
     bool outside : 1;     /* said HELLO for a serial that nobody owns here, and waits */
+    bool fresh : 1;       /* a PROXY header may still come */
     cscp_buffer *in;      /* the beginning of a frame that did not come whole */
     cscp_lanes *lanes;    /* while there are commands */
 
@@ -73,6 +74,7 @@ typedef struct cscp_conn {
     uint8_t owed_reason;
     uint8_t n_model, n_firmware;
     char model[CSCP_NAME_MAX], firmware[CSCP_NAME_MAX];
+    char *tls_name; /* as the PROXY header says, terminated; NULL = none */
 } cscp_conn;
 
 typedef struct cscp_table {

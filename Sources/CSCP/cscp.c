@@ -56,6 +56,9 @@ int cscp_new(const cscp_config *config, cscp **ret) {
     if (!self)
         return -ENOMEM;
     *self = (cscp){.config = *config, .taker_fd = -1};
+    if (config->n_trusted > 0)
+        memcpy(self->trusted, config->trusted, config->n_trusted * sizeof(*config->trusted));
+    self->config.trusted = self->trusted;
     pthread_mutex_init(&self->ranges_lock, NULL);
     r = build(self);
     if (r < 0) {

@@ -111,6 +111,8 @@ static const char *const reason_names[CSCP_REASON_MAX + 1] = {
     [CSCP_REASON_NOT_OWNER] = "not_owner",
     [CSCP_REASON_BUSY] = "busy",
     [CSCP_REASON_UNKNOWN_RESULT] = "unknown_result",
+    [CSCP_REASON_PROXY_REFUSED] = "proxy_refused",
+    [CSCP_REASON_PROXY_MALFORMED] = "proxy_malformed",
 };
 
 const char *cscp_reason_name(cscp_reason reason) {

@@ -19,6 +19,7 @@ cscp_conn *cscp_conn_open(cscp_thread *t, int fd, const struct sockaddr_storage 
         return NULL;
     }
     c->fd = fd;
+    c->fresh = true;
     cscp_conn_set_peer(c, address);
     cscp_session_init(&c->session, &t->now);
     CSCP_COUNT(t, connections, 1);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "proxy.h"
 #include "thread.h"
 
 static void on_result(cscp_thread *t, cscp_conn *c, const cscp_result *result) {
@@ -96,6 +97,40 @@ static size_t take_frames(cscp_thread *t, cscp_conn *c, const uint8_t *bytes, si
     return used;
 }
 
+/* What a load balancer, or a node that relays, says ahead of the controller. Returns how much of
+ * bytes[0..n) it is; c->fresh stays true while more of it may come. */
+static size_t take_preface(cscp_thread *t, cscp_conn *c, const uint8_t *bytes, size_t n) {
+    const cscp_config *config = t->config;
+    cscp_proxy proxy;
+    size_t used = 0;
+    int r = cscp_proxy_read(bytes, n, &proxy, &used);
+
+    if (r != -ENOMSG && n >= CSCP_PROXY_SIGNATURE &&
+        !cscp_networks_hold(config->trusted, config->n_trusted, &c->peer)) {
+        CSCP_COUNT(t, proxies_refused, 1);
+        cscp_conn_end(t, c, CSCP_REASON_PROXY_REFUSED, 0);
+        return 0;
+    }
+    if (r == -EBADMSG) {
+        CSCP_COUNT(t, proxies_refused, 1);
+        cscp_conn_end(t, c, CSCP_REASON_PROXY_MALFORMED, 0);
+        return 0;
+    }
+    if (r == 0)
+        return 0;
+    c->fresh = false;
+    if (r == -ENOMSG)
+        return 0;
+    CSCP_COUNT(t, proxies_taken, 1);
+    if (proxy.has_source) {
+        c->peer = proxy.source;
+        c->peer_port = proxy.source_port;
+    }
+    if (proxy.n_tls_name > 0)
+        c->tls_name = strndup(proxy.tls_name, proxy.n_tls_name);
+    return used;
+}
+
 /* Keeps what is left of a frame for the next time. */
 static void keep(cscp_thread *t, cscp_conn *c, const uint8_t *bytes, size_t n) {
     if (c->in && n <= c->in->size && n > 0) {
@@ -151,7 +186,7 @@ static size_t allowance(cscp_thread *t, size_t n_in) {
 }
 
 void cscp_input(cscp_thread *t, cscp_conn *c) {
-    size_t n_in, most, used;
+    size_t n_in, n_bytes, most, used = 0;
     ssize_t n;
 
     if (c->session.state == CSCP_CLOSED) {
@@ -179,10 +214,14 @@ void cscp_input(cscp_thread *t, cscp_conn *c) {
     CSCP_COUNT(t, bytes_in, n);
     if ((size_t)n < most && !c->hup)
         done_reading(c);
-    used = take_frames(t, c, t->read_buffer, n_in + (size_t)n);
+    n_bytes = n_in + (size_t)n;
+    if (c->fresh)
+        used = take_preface(t, c, t->read_buffer, n_bytes);
+    if (!c->fresh)
+        used += take_frames(t, c, t->read_buffer + used, n_bytes - used);
     if (c->session.state == CSCP_CLOSED)
         return;
-    keep(t, c, t->read_buffer + used, n_in + (size_t)n - used);
+    keep(t, c, t->read_buffer + used, n_bytes - used);
     if (c->session.owe != 0)
         cscp_want_output(t, c);
 }

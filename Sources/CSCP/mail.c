@@ -1,5 +1,6 @@
 /* What other threads asked for. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -77,6 +78,8 @@ static void describe(cscp_thread *t, const cscp_conn *c, cscp_session_info *ret)
     cscp_conn_peer_text(c, ret->peer);
     memcpy(ret->model, c->model, c->n_model);
     memcpy(ret->firmware, c->firmware, c->n_firmware);
+    if (c->tls_name)
+        snprintf(ret->tls_name, sizeof(ret->tls_name), "%s", c->tls_name);
 }
 
 static void handle_inquiry(cscp_thread *t, cscp_inquiry *inquiry) {

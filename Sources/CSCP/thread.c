@@ -88,6 +88,7 @@ static void free_conn(cscp_conn *c) {
         close(c->fd);
     free(c->in);
     free(c->rest);
+    free(c->tls_name);
     cscp_lanes_free(c->lanes);
 }
 

@@ -79,6 +79,7 @@ typedef struct cscp_thread {
 struct cscp {
     cscp_config config;
     char *bind_address;
+    cscp_network trusted[CSCP_NETWORKS_MAX];
     uint16_t port;
     uint32_t n_threads;
     cscp_thread **threads;

@@ -22,6 +22,18 @@
 
 typedef struct cscp cscp;
 
+/* Addresses that agree with `address` in the first prefix_bits. IPv4 is mapped: ::ffff:192.0.2.0
+ * with 96 + 24 bits. */
+typedef struct cscp_network {
+    uint8_t address[16];
+    uint8_t prefix_bits; /* 0 ... 128 */
+} cscp_network;
+
+enum {
+    CSCP_NETWORKS_MAX = 64,
+    CSCP_TLS_NAME_MAX = 64, /* common name in a client's certificate */
+};
+
 typedef struct cscp_config {
     const char *bind_address;       /* numeric IPv4 or IPv6; "::" takes both. Copied. */
     uint16_t port;                  /* 0 = any free one, see cscp_port() */
@@ -43,6 +55,10 @@ typedef struct cscp_config {
                          high enough epoch, before it is sent away; default 5,000 */
     uint32_t outside_hold_ms; /* how long a HELLO for a serial outside the ranges waits for them to
                                  change before it is told BUSY; default 0: told at once */
+    /* From where a connection may begin with a PROXY header (version 2): load balancers, and the
+     * nodes of the cluster. At most CSCP_NETWORKS_MAX, copied; default none. */
+    const cscp_network *_Nullable trusted;
+    uint32_t n_trusted;
 } cscp_config;
 
 /* Fills in the defaults. */
@@ -210,6 +226,7 @@ typedef struct cscp_counters {
     uint64_t fenced;      /* sends withheld because ownership had run out */
     uint64_t ring_full;   /* times a thread paused reading for the taker */
     uint64_t wakeups;     /* eventfd writes towards I/O threads */
+    uint64_t proxies_taken, proxies_refused; /* PROXY headers; refused: also those malformed */
     uint64_t closed[CSCP_REASON_MAX + 1]; /* connections ended, by reason */
     uint64_t connections; /* now, welcomed or not */
     uint64_t sessions;    /* now, welcomed */
@@ -225,8 +242,9 @@ typedef struct cscp_session_info {
     uint32_t commands_pending;
     uint64_t idle_ms;
     uint64_t connected_at_ms;
-    char peer[56]; /* "192.0.2.7:40112", "[2001:db8::7]:40112" */
+    char peer[56]; /* "192.0.2.7:40112", "[2001:db8::7]:40112"; as the PROXY header says */
     char model[CSCP_NAME_MAX + 1], firmware[CSCP_NAME_MAX + 1];
+    char tls_name[CSCP_TLS_NAME_MAX + 1]; /* that a load balancer verified; "" = none */
 } cscp_session_info;
 
 /* Up to n welcomed sessions with serial >= from, by serial, as each I/O thread sees them (asked

@@ -72,7 +72,9 @@ typedef enum cscp_reason {
     CSCP_REASON_NOT_OWNER = 19,
     CSCP_REASON_BUSY = 20,
     CSCP_REASON_UNKNOWN_RESULT = 21,
-    CSCP_REASON_MAX = 21,
+    CSCP_REASON_PROXY_REFUSED = 22,
+    CSCP_REASON_PROXY_MALFORMED = 23,
+    CSCP_REASON_MAX = 23,
 } cscp_reason;
 
 /* "ping_timeout" and so on, as in Docs/PROTOCOL.md; "unknown" for any other number. Static. */
