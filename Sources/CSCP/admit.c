@@ -35,6 +35,13 @@ void cscp_hello_received(cscp_thread *t, cscp_conn *c, const cscp_hello *hello) 
     c->n_firmware = hello->n_firmware;
     memcpy(c->model, hello->model, hello->n_model);
     memcpy(c->firmware, hello->firmware, hello->n_firmware);
+    c->hello = (cscp_hello_rest){
+        .boot_id = hello->boot_id,
+        .clock_ahead_ms = hello->clock_ms - t->now.utc_ms,
+        .capabilities = hello->capabilities,
+        .has_clock = hello->clock_ms != 0,
+    };
+    memcpy(c->hello.digest, hello->digest, sizeof(hello->digest));
     /* Thread and number in the low bits over a random beginning: unique here, and never 0. */
     t->session_ids += 1u << 6;
     if ((t->session_ids | t->index) == 0)
@@ -92,14 +99,27 @@ static void welcome(cscp_thread *t, cscp_conn *c, const cscp_range *range) {
     cscp_rearm(t, c);
 }
 
+/* Where the serial is served, if that is elsewhere. What another node sent here stays here: two
+ * nodes that each take the other for the owner must not send it round in circles. */
+static const cscp_way *way_of(const cscp_thread *t, const cscp_conn *c) {
+    return c->relayed ? NULL : cscp_ranges_find_way(t->ranges, c->session.serial);
+}
+
 void cscp_admit(cscp_thread *t, cscp_conn *c) {
     const cscp_range *range = cscp_ranges_find(t->ranges, c->session.serial);
+    const cscp_way *way = range ? NULL : way_of(t, c);
 
     c->ranges_version = t->ranges_version;
-    c->outside = !range && c->session.state == CSCP_AWAIT_WELCOME && t->ranges_version > 0;
-    if (c->outside && t->now.boot_ms >= c->session.since_ms + t->config->outside_hold_ms)
+    c->outside = !range && !way && c->session.state == CSCP_AWAIT_WELCOME && t->ranges &&
+                 t->ranges->known;
+    if (way) {
+        cscp_link_seek(t, c, way);
+        return;
+    }
+    cscp_link_drop(t, c);
+    if (c->outside && t->now.boot_ms >= c->session.since_ms + cscp_outside_hold_ms(t, c))
         cscp_conn_end(t, c, CSCP_REASON_NOT_OWNER, 0);
-    if (!range)
+    if (!range || c->session.state == CSCP_CLOSED)
         return; /* it may be ours (again) in a moment */
     if (range->epoch < c->session.epoch_seen) {
         tell_behind(t, c, range);
@@ -154,6 +174,19 @@ void cscp_suspend(cscp_thread *t, cscp_conn *c, cscp_reason reason) {
     cscp_want_output(t, c);
 }
 
+/* Without a range or a route it stays where it is: nobody knows better than its owner. */
+static void reconsider_relayed(cscp_thread *t, cscp_conn *c) {
+    const cscp_way *way;
+
+    if (cscp_ranges_find(t->ranges, c->session.serial)) {
+        cscp_link_drop(t, c);
+        return;
+    }
+    way = way_of(t, c);
+    if (way && cscp_relay_point(&c->link->relay, &way->target, way->epoch, &t->now))
+        cscp_link_lose(t, c, CSCP_LOST_MOVED);
+}
+
 void cscp_reconsider(cscp_thread *t, cscp_conn *c) {
     const cscp_range *range;
 
@@ -167,6 +200,9 @@ void cscp_reconsider(cscp_thread *t, cscp_conn *c) {
     case CSCP_AWAIT_WELCOME:
     case CSCP_SUSPENDED:
         cscp_want_output(t, c);
+        break;
+    case CSCP_RELAYED:
+        reconsider_relayed(t, c);
         break;
     default:
         break;

@@ -38,6 +38,9 @@ void cscp_config_init(cscp_config *config) {
         .ring_bytes = 4 << 20,
         .resyncs_max = 3,
         .hold_ms = 5000,
+        .relays_max = 100000,
+        .relay_buffer = 16384,
+        .relay_connect_timeout_ms = 1000,
     };
 }
 
@@ -89,6 +92,11 @@ int cscp_config_check(const cscp_config *c, const char **ret_why) {
         {c->resyncs_max <= 1000000, "resyncs_max: over 1,000,000"},
         {c->outside_hold_ms <= 3600000, "outside_hold_ms: over 3,600,000"},
         {c->hold_ms >= 10 && c->hold_ms <= 3600000, "hold_ms: not within 10 ... 3,600,000"},
+        {c->relays_max <= 1000000, "relays_max: over 1,000,000"},
+        {c->relay_buffer >= 8192 && c->relay_buffer <= 32768,
+         "relay_buffer: not within 8,192 ... 32,768"},
+        {c->relay_connect_timeout_ms >= 10 && c->relay_connect_timeout_ms <= 60000,
+         "relay_connect_timeout_ms: not within 10 ... 60,000"},
         {c->n_trusted <= CSCP_NETWORKS_MAX, "n_trusted: over 64"},
         {c->n_trusted == 0 || c->trusted, "trusted: missing, though n_trusted is not 0"},
         {c->n_trusted > CSCP_NETWORKS_MAX || !c->trusted || networks_are_sound(c),

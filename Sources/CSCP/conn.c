@@ -92,6 +92,7 @@ void cscp_table_give_back(cscp_table *table, cscp_conn *conn) {
     conn->hup = conn->blocked = conn->watches_out = conn->lingering = conn->claimed = false;
     conn->outside = conn->connected = conn->greeted = conn->departed = false;
     conn->summoned = conn->rest_fenced = conn->counted = conn->fresh = false;
+    conn->relayed = conn->rest_passed = false;
     free(conn->tls_name);
     conn->tls_name = NULL;
     conn->owed_reason = 0;

@@ -31,6 +31,15 @@ typedef struct cscp_summons {
     bool answered;
 } cscp_summons;
 
+/* What HELLO said beyond the session's part of it: the next host must hear it, too. */
+typedef struct cscp_hello_rest {
+    uint64_t boot_id;
+    uint64_t clock_ahead_ms; /* of ours; modulo 2^64 */
+    uint8_t digest[CSCP_DIGEST_SIZE];
+    uint32_t capabilities;
+    bool has_clock;
+} cscp_hello_rest;
+
 /* In the order of use: an event, its acknowledgement and what goes with them touch the first lines
  * only. */
 typedef struct cscp_conn {
@@ -52,6 +61,8 @@ typedef struct cscp_conn {
     bool counted : 1;     /* a fenced send was counted */
     bool outside : 1;     /* said HELLO for a serial that nobody owns here, and waits */
     bool fresh : 1;       /* a PROXY header may still come */
+    bool relayed : 1;     /* it came by another node: not to be relayed on */
+    bool rest_passed : 1; /* `rest` are another host's frames: passed on, not sent */
     cscp_buffer *in;      /* the beginning of a frame that did not come whole */
     cscp_lanes *lanes;    /* while there are commands */
 
@@ -74,6 +85,8 @@ typedef struct cscp_conn {
     uint8_t owed_reason;
     uint8_t n_model, n_firmware;
     char model[CSCP_NAME_MAX], firmware[CSCP_NAME_MAX];
+    cscp_hello_rest hello;
+    struct cscp_link *link; /* while it is to be relayed */
     char *tls_name; /* as the PROXY header says, terminated; NULL = none */
 } cscp_conn;
 

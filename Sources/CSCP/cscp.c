@@ -37,6 +37,8 @@ static int build(cscp *self) {
     self->config.bind_address = self->bind_address;
     r = cscp_directory_new(&self->directory);
     if (r == 0)
+        r = cscp_directory_new(&self->relays);
+    if (r == 0)
         r = cscp_probe_port(&self->config);
     while (r == 0 && self->n_threads < self->config.n_io_threads)
         r = add_thread(self);
@@ -79,6 +81,7 @@ cscp *cscp_free(cscp *self) {
         cscp_thread_free(self->threads[i]);
     free(self->threads);
     cscp_directory_free(self->directory);
+    cscp_directory_free(self->relays);
     cscp_ranges_unref(self->ranges);
     pthread_mutex_destroy(&self->ranges_lock);
     if (self->taker_fd >= 0)
@@ -97,24 +100,90 @@ void cscp_stop_accepting(cscp *self, bool goaway, uint32_t spread_ms) {
         cscp_mailbox_stop_accepting(&self->threads[i]->box, goaway, spread_ms);
 }
 
+/* Publishes the next snapshot; takes `ways` on success. The lock is held. */
+static int replace(cscp *self, const cscp_range *ranges, size_t n, cscp_ways *ways, bool known) {
+    uint64_t version =
+        atomic_load_explicit(&self->ranges_version, memory_order_relaxed) + 1;
+    cscp_ranges *older = self->ranges, *newer;
+    int r = cscp_ranges_new(ranges, n, ways, known, version, &newer);
+
+    if (r < 0)
+        return r;
+    self->ranges = newer;
+    cscp_ranges_unref(older);
+    /* From here on every fence is closed that has not taken the new ones. */
+    atomic_store_explicit(&self->ranges_version, version, memory_order_seq_cst);
+    return 0;
+}
+
+static void wake_all(cscp *self) {
+    for (uint32_t i = 0; i < self->n_threads; i++)
+        cscp_mailbox_wake(&self->threads[i]->box);
+}
+
+int cscp_set_ownership(cscp *self, const cscp_range *ranges, size_t n, const cscp_route *routes,
+                       size_t n_routes) {
+    cscp_ways *ways;
+    int r = cscp_ways_new(routes, n_routes, &ways);
+
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&self->ranges_lock);
+    r = replace(self, ranges, n, ways, true);
+    pthread_mutex_unlock(&self->ranges_lock);
+    if (r < 0)
+        free(ways);
+    else
+        wake_all(self);
+    return r;
+}
+
+/* The ways are copied: a snapshot may outlive the one they come from. */
+static int copy_ways(const cscp_ways *ways, cscp_ways **ret) {
+    size_t n = ways ? ways->n : 0;
+    cscp_ways *copy = malloc(sizeof(*copy) + n * sizeof(*copy->items));
+
+    if (!copy)
+        return -ENOMEM;
+    copy->n = n;
+    if (n > 0)
+        memcpy(copy->items, ways->items, n * sizeof(*copy->items));
+    *ret = copy;
+    return 0;
+}
+
 int cscp_set_ranges(cscp *self, const cscp_range *ranges, size_t n) {
-    cscp_ranges *older, *newer;
-    uint64_t version;
+    cscp_ways *ways;
     int r;
 
     pthread_mutex_lock(&self->ranges_lock);
-    version = atomic_load_explicit(&self->ranges_version, memory_order_relaxed) + 1;
-    r = cscp_ranges_new(ranges, n, version, &newer);
+    r = copy_ways(self->ranges ? self->ranges->ways : NULL, &ways);
     if (r == 0) {
-        older = self->ranges;
-        self->ranges = newer;
-        cscp_ranges_unref(older);
-        /* From here on every fence is closed that has not taken the new ones. */
-        atomic_store_explicit(&self->ranges_version, version, memory_order_seq_cst);
+        r = replace(self, ranges, n, ways, true);
+        if (r < 0)
+            free(ways);
     }
     pthread_mutex_unlock(&self->ranges_lock);
-    for (uint32_t i = 0; r == 0 && i < self->n_threads; i++)
-        cscp_mailbox_wake(&self->threads[i]->box);
+    if (r == 0)
+        wake_all(self);
+    return r;
+}
+
+int cscp_set_routes(cscp *self, const cscp_route *routes, size_t n) {
+    const cscp_ranges *now;
+    cscp_ways *ways;
+    int r = cscp_ways_new(routes, n, &ways);
+
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&self->ranges_lock);
+    now = self->ranges;
+    r = replace(self, now ? now->items : NULL, now ? now->n : 0, ways, now && now->known);
+    pthread_mutex_unlock(&self->ranges_lock);
+    if (r < 0)
+        free(ways);
+    else
+        wake_all(self);
     return r;
 }
 

@@ -81,14 +81,15 @@ static void deadline_in(struct timespec *ts, int timeout_ms) {
 }
 
 /* Asks one thread about its share of the items. */
-static int ask(cscp_thread *t, const cscp_directory_item *items, size_t n, cscp_inquiry **ret) {
+static int ask(cscp_thread *t, const cscp_directory_item *items, size_t n, bool of_relays,
+               cscp_inquiry **ret) {
     cscp_inquiry *inquiry;
     size_t n_mine = 0;
     int r;
 
     for (size_t i = 0; i < n; i++)
         n_mine += cscp_handle_thread(items[i].handle) == t->index;
-    r = cscp_inquiry_new(n_mine, &inquiry);
+    r = cscp_inquiry_new(n_mine, of_relays, &inquiry);
     if (r < 0)
         return r;
     n_mine = 0;
@@ -113,25 +114,34 @@ static int hear(cscp_inquiry *inquiry, const struct timespec *deadline) {
     return r;
 }
 
+/* Where a list is put together: one or the other. */
+typedef struct list {
+    cscp_session_info *sessions;
+    cscp_relay_info *relays;
+} list;
+
 /* Merges the answers: each is in the order of the items. */
 static int merge(cscp_inquiry *const *inquiries, const cscp_directory_item *items, size_t n,
-                 size_t *places, cscp_session_info *ret_infos) {
+                 const list *ret) {
+    size_t places[64] = {0};
     size_t n_infos = 0;
 
     for (size_t i = 0; i < n; i++) {
         uint32_t thread = cscp_handle_thread(items[i].handle);
         size_t place = places[thread]++;
 
-        if (inquiries[thread]->found[place])
-            ret_infos[n_infos++] = inquiries[thread]->infos[place];
+        if (!inquiries[thread]->found[place])
+            continue;
+        if (ret->relays)
+            ret->relays[n_infos++] = inquiries[thread]->relays[place];
+        else
+            ret->sessions[n_infos++] = inquiries[thread]->infos[place];
     }
     return (int)n_infos;
 }
 
-int cscp_list_sessions(cscp *self, uint64_t from, cscp_session_info *ret_infos, size_t n,
-                       int timeout_ms) {
+static int make_list(cscp *self, uint64_t from, const list *ret, size_t n, int timeout_ms) {
     cscp_inquiry *inquiries[64] = {0};
-    size_t places[64] = {0};
     cscp_directory_item *items;
     struct timespec deadline;
     int n_items, r = 0;
@@ -142,15 +152,25 @@ int cscp_list_sessions(cscp *self, uint64_t from, cscp_session_info *ret_infos, 
     if (!items)
         return -ENOMEM;
     deadline_in(&deadline, timeout_ms > 0 ? timeout_ms : 0);
-    n_items = cscp_directory_list(self->directory, from, items, n);
+    n_items = cscp_directory_list(ret->relays ? self->relays : self->directory, from, items, n);
     for (uint32_t i = 0; i < self->n_threads && r == 0; i++)
-        r = ask(self->threads[i], items, (size_t)n_items, &inquiries[i]);
+        r = ask(self->threads[i], items, (size_t)n_items, ret->relays != NULL, &inquiries[i]);
     for (uint32_t i = 0; i < self->n_threads && r == 0; i++)
         r = hear(inquiries[i], &deadline);
     if (r == 0)
-        r = merge(inquiries, items, (size_t)n_items, places, ret_infos);
+        r = merge(inquiries, items, (size_t)n_items, ret);
     for (uint32_t i = 0; i < self->n_threads; i++)
         cscp_inquiry_unref(inquiries[i]);
     free(items);
     return r;
+}
+
+int cscp_list_sessions(cscp *self, uint64_t from, cscp_session_info *ret_infos, size_t n,
+                       int timeout_ms) {
+    return make_list(self, from, &(list){.sessions = ret_infos}, n, timeout_ms);
+}
+
+int cscp_list_relays(cscp *self, uint64_t from, cscp_relay_info *ret_infos, size_t n,
+                     int timeout_ms) {
+    return make_list(self, from, &(list){.relays = ret_infos}, n, timeout_ms);
 }

@@ -152,6 +152,7 @@ void cscp_conn_end(cscp_thread *t, cscp_conn *c, cscp_reason reason, uint32_t sp
         return;
     count_and_note(t, c, reason);
     said = say_goodbye(t, c, reason, spread_ms);
+    cscp_link_end(t, c);
     if (c->claimed) /* no session any more, but the claim stays: see summons.c */
         cscp_directory_retract(t->cscp->directory, c->session.serial,
                                cscp_conn_handle(c, t->index), cscp_conn_handle(c, t->index));

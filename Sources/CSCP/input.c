@@ -31,6 +31,7 @@ static void on_result(cscp_thread *t, cscp_conn *c, const cscp_result *result) {
 static void act(cscp_thread *t, cscp_conn *c, const cscp_action *action) {
     switch ((cscp_action_kind)action->kind) {
     case CSCP_ACT_NONE:
+    case CSCP_ACT_PASS: /* of relayed ones, which are read in pass.c */
         break;
     case CSCP_ACT_HELLO:
         cscp_hello_received(t, c, &action->hello);
@@ -126,6 +127,8 @@ static size_t take_preface(cscp_thread *t, cscp_conn *c, const uint8_t *bytes, s
         c->peer = proxy.source;
         c->peer_port = proxy.source_port;
     }
+    c->relayed = proxy.relayed;
+    c->session.again = proxy.relayed && proxy.again;
     if (proxy.n_tls_name > 0)
         c->tls_name = strndup(proxy.tls_name, proxy.n_tls_name);
     return used;
@@ -222,6 +225,7 @@ void cscp_input(cscp_thread *t, cscp_conn *c) {
     if (c->session.state == CSCP_CLOSED)
         return;
     keep(t, c, t->read_buffer + used, n_bytes - used);
-    if (c->session.owe != 0)
+    /* A relayed one that is without an owner may have waited for a sign of life. */
+    if (c->session.owe != 0 || (c->link && c->link->relay.silent))
         cscp_want_output(t, c);
 }

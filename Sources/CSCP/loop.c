@@ -64,8 +64,12 @@ void cscp_rearm(cscp_thread *t, cscp_conn *c) {
     if (c->blocked)
         at_ms = earlier(at_ms, c->progress_ms + t->config->t1_ms);
     if (c->outside)
-        at_ms = earlier(at_ms, c->session.since_ms + t->config->outside_hold_ms);
+        at_ms = earlier(at_ms, c->session.since_ms + cscp_outside_hold_ms(t, c));
+    if (c->link)
+        at_ms = earlier(at_ms, cscp_link_deadline(c->link));
     at_ms = earlier(at_ms, commands_deadline(t, c));
+    if (at_ms == UINT64_MAX)
+        return; /* relayed, and all is well */
     /* Moving it later can wait until it fires: that costs one look instead of one for each
      * frame. */
     if (!cscp_list_is_linked(&c->timer.link) || at_ms < c->timer.at_ms)
@@ -88,8 +92,10 @@ static void tick(cscp_thread *t, cscp_conn *c) {
         cscp_conn_end(t, c, reason, t->config->busy_jitter_ms);
         return;
     }
+    if (c->link && !cscp_link_tick(t, c))
+        return;
     cscp_rearm(t, c);
-    if (c->session.owe != 0 || c->lanes || c->outside)
+    if (c->session.owe != 0 || c->lanes || c->outside || c->link)
         cscp_want_output(t, c);
 }
 
@@ -176,6 +182,20 @@ static void read_the_ready(cscp_thread *t) {
     cscp_list_splice(&t->ready, &todo);
 }
 
+/* The taker's slowness is nothing to them. */
+static void pass_on(cscp_thread *t) {
+    cscp_list todo;
+
+    cscp_list_init(&todo);
+    cscp_list_splice(&todo, &t->links);
+    while (!cscp_list_is_empty(&todo)) {
+        cscp_link *link = CSCP_CONTAINER(todo.next, cscp_link, ready);
+
+        cscp_list_remove(&link->ready);
+        cscp_link_pass(t, link->conn);
+    }
+}
+
 static void write_the_wanting(cscp_thread *t, bool retry) {
     cscp_list todo;
 
@@ -198,14 +218,22 @@ static void on_event(cscp_thread *t, const struct epoll_event *event) {
         cscp_accept(t);
         return;
     }
+    if (event->data.u64 & CSCP_EVENT_OF_OWNER) {
+        c = (cscp_conn *)(uintptr_t)(event->data.u64 - CSCP_EVENT_OF_OWNER);
+        cscp_link_owner_event(t, c, event->events);
+        return;
+    }
     if (event->data.ptr == &t->box || c->fd < 0)
         return;
     /* All of this is a hint only: the slot may have changed hands within this turn. */
     if (event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         c->hup = true;
-    if (event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR) &&
-        !cscp_list_is_linked(&c->ready))
-        cscp_list_append(&t->ready, &c->ready);
+    if (event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        if (c->session.state == CSCP_RELAYED)
+            cscp_link_heard(t, c);
+        else if (!cscp_list_is_linked(&c->ready))
+            cscp_list_append(&t->ready, &c->ready);
+    }
     if (event->events & EPOLLOUT && c->blocked) {
         c->blocked = false;
         cscp_want_output(t, c);
@@ -216,6 +244,7 @@ static bool is_busy(const cscp_thread *t) {
     uint32_t n_slots = cscp_table_n_slots(&t->table);
 
     return (!cscp_list_is_empty(&t->ready) && !t->ring_is_full) || !cscp_list_is_empty(&t->out) ||
+           !cscp_list_is_empty(&t->links) ||
            t->sweep < n_slots || (t->goaway && t->goaway_sweep < n_slots);
 }
 
@@ -281,6 +310,7 @@ void *cscp_thread_run(void *argument) {
         sweep(t);
         cscp_bury(t);
         read_the_ready(t);
+        pass_on(t);
         /* Time is let pass after what came in it was heard: that is not the controllers' silence.
          * But not for ever. */
         if (all)

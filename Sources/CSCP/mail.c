@@ -17,6 +17,13 @@ static cscp_conn *connected(cscp_thread *t, uint64_t handle) {
     return c;
 }
 
+/* The same of one that is to be relayed. */
+static cscp_conn *relayed(cscp_thread *t, uint64_t handle) {
+    cscp_conn *c = cscp_table_slot(&t->table, cscp_handle_slot(handle));
+
+    return c && c->link && c->link->listed == handle ? c : NULL;
+}
+
 static void handle_ack(cscp_thread *t, const cscp_ack *ack) {
     cscp_conn *c = connected(t, ack->connection);
     uint64_t unacked;
@@ -84,10 +91,13 @@ static void describe(cscp_thread *t, const cscp_conn *c, cscp_session_info *ret)
 
 static void handle_inquiry(cscp_thread *t, cscp_inquiry *inquiry) {
     for (size_t i = 0; i < inquiry->n; i++) {
-        const cscp_conn *c = connected(t, inquiry->handles[i]);
+        uint64_t handle = inquiry->handles[i];
+        const cscp_conn *c = inquiry->of_relays ? relayed(t, handle) : connected(t, handle);
 
         inquiry->found[i] = c != NULL;
-        if (c)
+        if (c && inquiry->of_relays)
+            cscp_link_describe(c, &inquiry->relays[i]);
+        else if (c)
             describe(t, c, &inquiry->infos[i]);
     }
     pthread_mutex_lock(&inquiry->lock);

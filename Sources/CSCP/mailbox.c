@@ -226,7 +226,8 @@ void cscp_mailbox_quit(cscp_mailbox *box) {
     post(box);
 }
 
-int cscp_inquiry_new(size_t n, cscp_inquiry **ret) {
+int cscp_inquiry_new(size_t n, bool of_relays, cscp_inquiry **ret) {
+    size_t size = of_relays ? sizeof(cscp_relay_info) : sizeof(cscp_session_info);
     cscp_inquiry *inquiry = calloc(1, sizeof(*inquiry));
 
     if (!inquiry)
@@ -234,11 +235,12 @@ int cscp_inquiry_new(size_t n, cscp_inquiry **ret) {
     atomic_init(&inquiry->n_refs, 1);
     pthread_mutex_init(&inquiry->lock, NULL);
     pthread_cond_init(&inquiry->answered, NULL);
+    inquiry->of_relays = of_relays;
     inquiry->n = n;
     if (n > 0) {
         inquiry->handles = calloc(n, sizeof(*inquiry->handles));
         inquiry->found = calloc(n, sizeof(*inquiry->found));
-        inquiry->infos = calloc(n, sizeof(*inquiry->infos));
+        inquiry->infos = calloc(n, size);
         if (!inquiry->handles || !inquiry->found || !inquiry->infos) {
             cscp_inquiry_unref(inquiry);
             return -ENOMEM;

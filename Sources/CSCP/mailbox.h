@@ -18,7 +18,7 @@ typedef struct cscp_farewell {
     uint32_t spread_ms;
 } cscp_farewell;
 
-/* A question of cscp_list_sessions() to one thread. Freed by whoever lets go of it last: the asker
+/* A question of cscp_list_sessions() or cscp_list_relays() to one thread. Freed by whoever lets go of it last: the asker
  * may have given up. */
 typedef struct cscp_inquiry {
     struct cscp_inquiry *next;
@@ -26,10 +26,14 @@ typedef struct cscp_inquiry {
     pthread_mutex_t lock;
     pthread_cond_t answered;
     bool done;
+    bool of_relays;
     size_t n;
     uint64_t *handles; /* n of them */
     bool *found;
-    cscp_session_info *infos;
+    union {
+        cscp_session_info *infos;
+        cscp_relay_info *relays;
+    };
 } cscp_inquiry;
 
 typedef struct cscp_mail {
@@ -77,7 +81,7 @@ bool cscp_mailbox_take(cscp_mailbox *box, cscp_mail *mail);
 bool cscp_mailbox_sleep(cscp_mailbox *box);
 void cscp_mailbox_up(cscp_mailbox *box);
 
-int cscp_inquiry_new(size_t n, cscp_inquiry **ret);
+int cscp_inquiry_new(size_t n, bool of_relays, cscp_inquiry **ret);
 cscp_inquiry *cscp_inquiry_unref(cscp_inquiry *inquiry);
 
 #endif

@@ -133,7 +133,10 @@ static void commit_frame(cscp_thread *t, cscp_conn *c, const frame *f) {
 static bool commit(cscp_thread *t, cscp_conn *c, const batch *b, size_t n) {
     size_t begin = b->n_rest;
 
-    CSCP_COUNT(t, bytes_out, n);
+    if (!c->rest_passed)
+        CSCP_COUNT(t, bytes_out, n);
+    else if (n > b->n_rest)
+        CSCP_COUNT(t, bytes_out, n - b->n_rest);
     c->progress_ms = t->now.boot_ms;
     if (c->rest) {
         if (n < b->n_rest) {
@@ -141,6 +144,7 @@ static bool commit(cscp_thread *t, cscp_conn *c, const batch *b, size_t n) {
             return true;
         }
         c->rest = cscp_pool_give_back(&t->pool, c->rest);
+        c->rest_passed = false;
     }
     for (size_t i = 0; i < b->n_frames && begin < n; i++) {
         const frame *f = &b->frames[i];
@@ -171,8 +175,8 @@ static void expire(cscp_thread *t, cscp_conn *c) {
         c->lanes = cscp_lanes_free(c->lanes);
 }
 
-/* The socket is full. Only then is epoll asked about writing: most connections never come here. */
-static void block(cscp_thread *t, cscp_conn *c) {
+/* Only then is epoll asked about writing: most connections never come here. */
+void cscp_block(cscp_thread *t, cscp_conn *c) {
     struct epoll_event event = {
         .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
         .data.ptr = c,
@@ -209,7 +213,7 @@ static bool send_batch(cscp_thread *t, cscp_conn *c, batch *b) {
             return true;
         if (errno == EAGAIN || errno == ENOBUFS) {
             c->progress_ms = t->now.boot_ms;
-            block(t, c);
+            cscp_block(t, c);
         } else
             cscp_conn_end(t, c, CSCP_REASON_CONNECTION_ERROR, 0);
         return false;
@@ -217,7 +221,7 @@ static bool send_batch(cscp_thread *t, cscp_conn *c, batch *b) {
     if (!commit(t, c, b, (size_t)n))
         return false;
     if ((size_t)n < b->n_bytes) {
-        block(t, c);
+        cscp_block(t, c);
         return false;
     }
     return b->full;
@@ -237,6 +241,9 @@ void cscp_output(cscp_thread *t, cscp_conn *c) {
     if (!c->blocked)
         while (send_batch(t, c, &b))
             ;
-    if (c->session.state != CSCP_CLOSED)
-        cscp_rearm(t, c);
+    if (c->session.state == CSCP_CLOSED)
+        return;
+    cscp_rearm(t, c);
+    if (c->link && !c->rest && !c->blocked)
+        cscp_link_drained(t, c);
 }

@@ -4,8 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+void cscp_pool_init(cscp_pool *pool, uint32_t largest) {
+    assert(largest >= CSCP_POOL_LARGE && largest <= UINT16_MAX);
+    *pool = (cscp_pool){.largest = largest};
+}
+
 void cscp_pool_done(cscp_pool *pool) {
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < CSCP_POOL_SIZES; i++)
         while (pool->free[i]) {
             cscp_buffer *buffer = pool->free[i];
 
@@ -15,16 +20,21 @@ void cscp_pool_done(cscp_pool *pool) {
     *pool = (cscp_pool){0};
 }
 
+static size_t place_of(size_t n) {
+    return (size_t)(n > CSCP_POOL_SMALL) + (size_t)(n > CSCP_POOL_LARGE);
+}
+
 cscp_buffer *cscp_pool_keep(cscp_pool *pool, const uint8_t *data, size_t n) {
-    size_t i = n > CSCP_POOL_SMALL;
-    size_t size = i ? CSCP_POOL_LARGE : CSCP_POOL_SMALL;
+    size_t i = place_of(n);
     cscp_buffer *buffer = pool->free[i];
 
-    assert(n <= CSCP_POOL_LARGE);
+    assert(n <= CSCP_POOL_LARGE || n <= pool->largest);
     if (buffer) {
         pool->free[i] = buffer->next;
         pool->n_free[i]--;
     } else {
+        size_t size = i == 0 ? CSCP_POOL_SMALL : i == 1 ? CSCP_POOL_LARGE : pool->largest;
+
         buffer = malloc(sizeof(*buffer) + size);
         if (!buffer)
             return NULL;
@@ -42,7 +52,7 @@ cscp_buffer *cscp_pool_give_back(cscp_pool *pool, cscp_buffer *buffer) {
 
     if (!buffer)
         return NULL;
-    i = buffer->size > CSCP_POOL_SMALL;
+    i = place_of(buffer->size);
     if (pool->n_free[i] >= CSCP_POOL_KEPT) {
         free(buffer);
         return NULL;

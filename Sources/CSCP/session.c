@@ -252,6 +252,63 @@ static void on_suspended_reset(cscp_session *s, const cscp_config *config, const
         cscp_order_skip(s, reset.new_epoch);
 }
 
+/* --- Relayed: what passes, and what is remembered of it */
+
+static void pass(cscp_session *s, uint32_t log_epoch, uint64_t seq, cscp_action *ret) {
+    if (log_epoch == s->log_epoch && seq > s->last_seq && seq != UINT64_MAX)
+        s->last_seq = seq;
+    ret->kind = CSCP_ACT_PASS;
+}
+
+static void on_relayed(cscp_session *s, const cscp_config *config, const cscp_frame *frame,
+                       const cscp_now *now, cscp_action *ret) {
+    (void)s, (void)config, (void)frame, (void)now;
+    ret->kind = CSCP_ACT_PASS;
+}
+
+static void on_relayed_event(cscp_session *s, const cscp_config *config, const cscp_frame *frame,
+                             const cscp_now *now, cscp_action *ret) {
+    cscp_event event;
+
+    (void)config, (void)now;
+    if (cscp_parse_event(frame->payload, frame->n_payload, &event) < 0)
+        end(ret, CSCP_REASON_BAD_PAYLOAD);
+    else
+        pass(s, event.log_epoch, event.flags & CSCP_EVENT_ADVISORY ? 0 : event.seq, ret);
+}
+
+static void on_relayed_gap(cscp_session *s, const cscp_config *config, const cscp_frame *frame,
+                           const cscp_now *now, cscp_action *ret) {
+    cscp_log_gap gap;
+
+    (void)config, (void)now;
+    if (cscp_parse_log_gap(frame->payload, frame->n_payload, &gap) < 0)
+        end(ret, CSCP_REASON_BAD_PAYLOAD);
+    else
+        pass(s, gap.log_epoch, gap.to, ret);
+}
+
+static void on_relayed_reset(cscp_session *s, const cscp_config *config, const cscp_frame *frame,
+                             const cscp_now *now, cscp_action *ret) {
+    on_suspended_reset(s, config, frame, now, ret);
+    if (ret->kind == CSCP_ACT_NONE)
+        ret->kind = CSCP_ACT_PASS;
+}
+
+static void on_relayed_stale(cscp_session *s, const cscp_config *config, const cscp_frame *frame,
+                             const cscp_now *now, cscp_action *ret) {
+    uint64_t epoch;
+
+    (void)config, (void)now;
+    if (cscp_parse_u64(frame->payload, frame->n_payload, &epoch) < 0) {
+        end(ret, CSCP_REASON_BAD_PAYLOAD);
+        return;
+    }
+    if (epoch > s->epoch_seen)
+        s->epoch_seen = epoch;
+    ret->kind = CSCP_ACT_PASS;
+}
+
 static handler *const handlers[CSCP_CLOSED][INPUTS] = {
     /* clang-format off */
     [CSCP_AWAIT_HELLO] = {
@@ -278,17 +335,24 @@ static handler *const handlers[CSCP_CLOSED][INPUTS] = {
         [IN_PING] = on_ping,          [IN_PONG] = on_pong,          [IN_HOSTS] = on_out_of_turn,
         [IN_SKIP] = on_skip,          [IN_UNKNOWN] = on_unknown,
     },
+    [CSCP_RELAYED] = {
+        [IN_HELLO] = on_out_of_turn,  [IN_STALE] = on_relayed_stale, [IN_EVENT] = on_relayed_event,
+        [IN_GAP] = on_relayed_gap,    [IN_RESET] = on_relayed_reset, [IN_RESULT] = on_relayed,
+        [IN_PING] = on_relayed,       [IN_PONG] = on_relayed,       [IN_HOSTS] = on_out_of_turn,
+        [IN_SKIP] = on_relayed,       [IN_UNKNOWN] = on_unknown,
+    },
     /* clang-format on */
 };
 
 int cscp_session_read(cscp_session *s, const cscp_config *config, const uint8_t *buf, size_t n,
                       const cscp_now *now, cscp_action *ret_action, size_t *ret_consumed) {
-    bool welcomed = s->state == CSCP_OPEN || s->state == CSCP_SUSPENDED;
+    bool welcomed = cscp_session_is_welcomed(s);
     cscp_frame frame;
     int r;
 
     ret_action->kind = CSCP_ACT_NONE;
     ret_action->type = 0;
+    ret_action->size = 0;
     ret_action->reason = CSCP_REASON_NONE;
     if (s->state == CSCP_CLOSED) {
         *ret_consumed = n;
@@ -306,6 +370,8 @@ int cscp_session_read(cscp_session *s, const cscp_config *config, const uint8_t 
     else {
         s->heard_at_ms = now->boot_ms;
         ret_action->type = frame.type;
+        ret_action->size = (uint16_t)(CSCP_HEADER_SIZE + frame.n_payload +
+                                      (frame.n_payload > 0 ? CSCP_TRAILER_SIZE : 0));
         handlers[s->state][classify(frame.type)](s, config, &frame, now, ret_action);
     }
     return 1;
@@ -321,7 +387,7 @@ void cscp_session_init(cscp_session *s, const cscp_now *now) {
 
 void cscp_session_welcome(cscp_session *s, const cscp_config *config, uint64_t owner_epoch,
                           const cscp_now *now) {
-    bool first = s->state == CSCP_AWAIT_WELCOME;
+    bool first = s->state == CSCP_AWAIT_WELCOME && !s->again;
 
     s->owner_epoch = owner_epoch;
     if (owner_epoch > s->epoch_seen)
@@ -331,14 +397,36 @@ void cscp_session_welcome(cscp_session *s, const cscp_config *config, uint64_t o
     s->since_ms = now->boot_ms;
     s->time_due_ms = now->boot_ms + CSCP_TIME_INTERVAL_MS;
     s->owe |= CSCP_OWE_WELCOME;
+    s->owe &= (uint8_t)~CSCP_OWE_PING; /* as good a sign of life */
     /* WELCOME says where to go on, not that the room may be used again. */
     if (s->acked > s->ack_sent)
         s->owe |= CSCP_OWE_ACK;
 }
 
+void cscp_session_relay(cscp_session *s, const cscp_welcome *welcome, const cscp_now *now) {
+    s->session_id = welcome->session_id;
+    s->owner_epoch = welcome->owner_epoch;
+    if (welcome->owner_epoch > s->epoch_seen)
+        s->epoch_seen = welcome->owner_epoch;
+    /* What was received here and not acknowledged is the other host's to receive. */
+    cscp_order_begin(s, s->log_epoch, s->ack_sent);
+    s->ping_at_us = 0;
+    s->owe &= (uint8_t)~CSCP_OWE_PING;
+    s->state = CSCP_RELAYED;
+    s->since_ms = now->boot_ms;
+}
+
+void cscp_session_relayed_ack(cscp_session *s, uint32_t log_epoch, uint64_t seq) {
+    if (log_epoch == s->log_epoch && seq > s->acked)
+        cscp_order_begin(s, log_epoch, seq);
+}
+
 void cscp_session_suspend(cscp_session *s, const cscp_now *now) {
-    if (s->state != CSCP_OPEN)
+    if (s->state != CSCP_OPEN && s->state != CSCP_RELAYED)
         return;
+    /* What the controller asked the other host may never be answered. */
+    if (s->state == CSCP_RELAYED)
+        s->owe |= CSCP_OWE_PING;
     s->state = CSCP_SUSPENDED;
     s->since_ms = now->boot_ms;
     s->ack_due_ms = 0;
@@ -356,7 +444,7 @@ bool cscp_session_unknown_result(cscp_session *s) {
 }
 
 void cscp_session_goaway(cscp_session *s, cscp_reason reason, uint32_t spread_ms) {
-    if (s->state != CSCP_OPEN && s->state != CSCP_SUSPENDED)
+    if (!cscp_session_is_welcomed(s))
         return;
     s->goaway_reason = (uint8_t)reason;
     s->goaway_spread_ms = spread_ms;

@@ -4,6 +4,7 @@
  *
  *   AWAIT_HELLO --HELLO--> AWAIT_WELCOME --welcome()--> OPEN --suspend()--> SUSPENDED
  *                                                        ^------welcome()------'
+ *   AWAIT_WELCOME, SUSPENDED --relay()--> RELAYED --suspend()--> SUSPENDED
  *   any --close()--> CLOSED
  *
  * The machine never decides who owns a serial: HELLO and STALE are handed out as actions, and
@@ -12,7 +13,12 @@
  * Begin again. WELCOME may be sent a second time (another owner epoch). Records the controller sent
  * before it read that WELCOME are still under way, and nothing in them says so. They are at most k,
  * and the restart is recognised by its first record, `resume_from`; until then what does not fit is
- * dropped, not held against the controller. */
+ * dropped, not held against the controller. The same goes for a first WELCOME here when another host
+ * has welcomed the controller on its connection before (`again`).
+ *
+ * Relayed. Another host serves the controller; its frames pass (CSCP_ACT_PASS), and the session only
+ * remembers what it must know to go on without that host: the log, what was acknowledged, the
+ * highest epoch. Order and windows are the other host's to judge. */
 #ifndef CSCP_SESSION_H
 #define CSCP_SESSION_H
 
@@ -30,6 +36,7 @@ typedef enum cscp_session_state {
     CSCP_AWAIT_WELCOME,
     CSCP_OPEN,
     CSCP_SUSPENDED,
+    CSCP_RELAYED,
     CSCP_CLOSED,
     CSCP_SESSION_STATES,
 } cscp_session_state;
@@ -78,13 +85,14 @@ typedef struct cscp_session {
     uint64_t gap_excess;  /* by how much the gaps in the window are longer than a record each */
     uint64_t session_id;
     uint64_t epoch_seen;           /* highest the controller has named */
-    uint64_t oldest_seq, last_seq; /* of HELLO */
+    uint64_t oldest_seq, last_seq; /* of HELLO; of a newer log once that is known */
     uint64_t pong_token;
     uint64_t since_ms; /* in this state */
     uint64_t time_due_ms;
     uint64_t utc_offset_ms; /* utc - boot as the controller was last told */
     uint32_t goaway_spread_ms;
     uint32_t capacity;
+    bool again; /* another host has welcomed it on this connection: set before welcome() */
 } cscp_session;
 
 typedef enum cscp_action_kind {
@@ -95,12 +103,14 @@ typedef enum cscp_action_kind {
     CSCP_ACT_RESET,  /* hand up */
     CSCP_ACT_RESULT, /* of whom, the caller knows: see cscp_session_unknown_result() */
     CSCP_ACT_BEHIND, /* the controller has seen a higher epoch (epoch_seen): suspend() */
+    CSCP_ACT_PASS,   /* RELAYED: the last `size` bytes consumed are for the other host */
     CSCP_ACT_CLOSE,  /* end it for `reason` */
 } cscp_action_kind;
 
 typedef struct cscp_action {
     uint8_t kind; /* cscp_action_kind */
     uint8_t type; /* of the frame that led to it, 0 = none */
+    uint16_t size; /* of that frame */
     cscp_reason reason;
     union {
         cscp_hello hello;
@@ -110,6 +120,11 @@ typedef struct cscp_action {
         cscp_result result;
     };
 } cscp_action;
+
+/* Was it welcomed, by whomever? */
+static inline bool cscp_session_is_welcomed(const cscp_session *s) {
+    return s->state == CSCP_OPEN || s->state == CSCP_SUSPENDED || s->state == CSCP_RELAYED;
+}
 
 void cscp_session_init(cscp_session *s, const cscp_now *now);
 
@@ -124,7 +139,13 @@ int cscp_session_read(cscp_session *s, const cscp_config *config, const uint8_t 
  * epoch_seen. */
 void cscp_session_welcome(cscp_session *s, const cscp_config *config, uint64_t owner_epoch,
                           const cscp_now *now);
-/* Ownership is lost: records are read and dropped, and nothing but keep-alives is sent. */
+/* Another host has welcomed the controller: from now on it is relayed to that one. AWAIT_WELCOME,
+ * SUSPENDED or RELAYED. */
+void cscp_session_relay(cscp_session *s, const cscp_welcome *welcome, const cscp_now *now);
+/* That host's acknowledgement was passed on. */
+void cscp_session_relayed_ack(cscp_session *s, uint32_t log_epoch, uint64_t seq);
+/* Ownership is lost, or the other host: records are read and dropped, and nothing but keep-alives is
+ * sent. */
 void cscp_session_suspend(cscp_session *s, const cscp_now *now);
 void cscp_session_close(cscp_session *s);
 
@@ -146,7 +167,8 @@ void cscp_session_goaway(cscp_session *s, cscp_reason reason, uint32_t spread_ms
  * end the session, or CSCP_REASON_NONE. */
 cscp_reason cscp_session_tick(cscp_session *s, const cscp_config *config, const cscp_now *now,
                               bool unread);
-/* When cscp_session_tick() has something to do, boot_ms; UINT64_MAX once it is closed. */
+/* When cscp_session_tick() has something to do, boot_ms; UINT64_MAX while it is relayed
+ * and once it is closed. */
 uint64_t cscp_session_deadline(const cscp_session *s, const cscp_config *config,
                                const cscp_now *now, bool unread);
 

@@ -107,14 +107,16 @@ cscp_order cscp_order_reset(cscp_session *s, const cscp_config *config, uint32_t
         return cscp_order_record(s, config, new_epoch, 1, 1);
     if (new_epoch < s->log_epoch)
         return stray(s);
-    cscp_order_begin(s, new_epoch, 0);
+    cscp_order_skip(s, new_epoch);
     return advance(s, config, 1, 1);
 }
 
 void cscp_order_skip(cscp_session *s, uint32_t log_epoch) {
     /* Only a reset can tell us something here: WELCOME must name the newest log. */
-    if (log_epoch > s->log_epoch)
-        cscp_order_begin(s, log_epoch, 0);
+    if (log_epoch <= s->log_epoch)
+        return;
+    cscp_order_begin(s, log_epoch, 0);
+    s->oldest_seq = s->last_seq = 1; /* the reset itself */
 }
 
 void cscp_order_consider_ack(cscp_session *s, const cscp_config *config, const cscp_now *now) {

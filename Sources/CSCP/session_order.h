@@ -17,7 +17,7 @@ cscp_order cscp_order_record(cscp_session *s, const cscp_config *config, uint32_
 /* Takes a LOG_RESET, record 1 of new_epoch. */
 cscp_order cscp_order_reset(cscp_session *s, const cscp_config *config, uint32_t new_epoch,
                             uint64_t seq);
-/* A record that came while the session was suspended. */
+/* A newer log has begun, and nothing more than that is known of it. */
 void cscp_order_skip(cscp_session *s, uint32_t log_epoch);
 /* A new log: nothing in it was received yet. */
 void cscp_order_begin(cscp_session *s, uint32_t log_epoch, uint64_t acked);

@@ -10,10 +10,6 @@ static uint64_t patience_ms(const cscp_config *config) {
     return earlier(config->t1_ms, config->t3_ms) / 2 + 1;
 }
 
-static bool welcomed(const cscp_session *s) {
-    return s->state == CSCP_OPEN || s->state == CSCP_SUSPENDED;
-}
-
 static cscp_reason tick_alive(cscp_session *s, const cscp_config *config, const cscp_now *now,
                               bool unread) {
     uint64_t ping_at_ms = s->ping_at_us / 1000;
@@ -56,6 +52,7 @@ cscp_reason cscp_session_tick(cscp_session *s, const cscp_config *config, const 
             (told && (step > CSCP_CLOCK_STEP_MS || step < -CSCP_CLOCK_STEP_MS)))
             s->owe |= CSCP_OWE_TIME;
         return tick_alive(s, config, now, unread);
+    case CSCP_RELAYED: /* the ends see to each other */
     case CSCP_CLOSED:
     case CSCP_SESSION_STATES:
         break;
@@ -69,7 +66,7 @@ uint64_t cscp_session_deadline(const cscp_session *s, const cscp_config *config,
 
     if (s->state == CSCP_AWAIT_WELCOME)
         return s->since_ms + config->hold_ms;
-    if (s->state == CSCP_CLOSED)
+    if (s->state == CSCP_CLOSED || s->state == CSCP_RELAYED)
         return UINT64_MAX;
     if (unread)
         at = now->boot_ms + patience_ms(config);
@@ -169,11 +166,11 @@ size_t cscp_session_write_goodbye(const cscp_session *s, const cscp_config *conf
     case CSCP_REASON_NOT_OWNER:
     case CSCP_REASON_TOO_MANY_CONNECTIONS:
     case CSCP_REASON_STOPPING:
-        if (!welcomed(s))
+        if (!cscp_session_is_welcomed(s))
             return cscp_write_busy(out, config->busy_retry_ms, config->busy_jitter_ms);
         break;
     default:
-        if (!welcomed(s))
+        if (!cscp_session_is_welcomed(s))
             return cscp_write_reject(out, reason, cscp_reason_name(reason));
         break;
     }

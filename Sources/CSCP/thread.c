@@ -34,7 +34,7 @@ static int allocate(cscp_thread *t) {
     if (r < 0)
         return r;
     t->read_buffer = malloc(CSCP_FRAME_MAX + CSCP_READ_MAX);
-    t->write_buffer = malloc(CSCP_FRAME_MAX + CSCP_WRITE_MAX);
+    t->write_buffer = malloc(CSCP_FRAME_MAX + CSCP_WRITE_MAX + t->config->relay_buffer);
     return t->read_buffer && t->write_buffer ? 0 : -ENOMEM;
 }
 
@@ -60,12 +60,15 @@ int cscp_thread_new(struct cscp *cscp, uint32_t index, int listen_fd, cscp_threa
     cscp_list_init(&t->stalled);
     cscp_list_init(&t->owed);
     cscp_list_init(&t->departed);
+    cscp_list_init(&t->links);
+    cscp_pool_init(&t->pool, t->config->relay_buffer);
     cscp_mail_init(&t->mail);
     clock_gettime(CLOCK_BOOTTIME, &ts);
     cscp_wheel_init(&t->wheel, (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000);
     if (getrandom(&t->session_ids, sizeof(t->session_ids), 0) != sizeof(t->session_ids))
         t->session_ids = (uint64_t)ts.tv_nsec << 32 | (uint64_t)ts.tv_sec;
     t->session_ids &= ~UINT64_C(63);
+    t->random = (t->session_ids ^ index) | 1;
     r = cscp_mailbox_init(&t->box);
     if (r < 0) {
         close(listen_fd);
@@ -86,6 +89,13 @@ int cscp_thread_new(struct cscp *cscp, uint32_t index, int listen_fd, cscp_threa
 static void free_conn(cscp_conn *c) {
     if (c->fd >= 0)
         close(c->fd);
+    if (c->link) {
+        if (c->link->fd >= 0)
+            close(c->link->fd);
+        free(c->link->in);
+        free(c->link->rest);
+        free(c->link);
+    }
     free(c->in);
     free(c->rest);
     free(c->tls_name);

@@ -13,6 +13,7 @@
 #include "conn.h"
 #include "counters.h"
 #include "directory.h"
+#include "link.h"
 #include "mailbox.h"
 #include "ranges.h"
 #include "record.h"
@@ -35,9 +36,10 @@ enum {
     CSCP_NOTICES_A_SECOND = 20,
     CSCP_NOTICE_BURST = 40,
     CSCP_NOTSENT_MAX = 16384, /* in the socket; more waits here, and can expire or be overtaken */
+    CSCP_EVENT_OF_OWNER = 1, /* in a connection's epoll data: of its link's socket, not its own */
 };
 
-typedef struct cscp_thread {
+struct cscp_thread {
     struct cscp *cscp;
     const cscp_config *config;
     uint32_t index;
@@ -49,7 +51,7 @@ typedef struct cscp_thread {
     cscp_now now; /* of this turn */
     cscp_table table;
     cscp_pool pool;
-    cscp_list ready, out, stalled, owed, departed;
+    cscp_list ready, out, stalled, owed, departed, links;
     cscp_ranges *ranges;
     uint64_t ranges_version;
     uint32_t sweep;        /* slots below it were compared with the ranges */
@@ -59,6 +61,7 @@ typedef struct cscp_thread {
     bool ring_is_full; /* nothing is read until the taker has made room */
     uint32_t n_lingering;
     uint64_t session_ids;
+    uint64_t random;
     uint64_t accept_resume_ms; /* 0: accepting */
     bool accept_trouble;       /* since the last connection that was accepted */
     uint64_t notice_tokens;    /* in 1/1000 */
@@ -67,14 +70,14 @@ typedef struct cscp_thread {
     uint32_t suppressed;
     cscp_mail mail;
     uint8_t *read_buffer;  /* CSCP_FRAME_MAX + CSCP_READ_MAX */
-    uint8_t *write_buffer; /* CSCP_FRAME_MAX + CSCP_WRITE_MAX */
+    uint8_t *write_buffer; /* CSCP_FRAME_MAX + CSCP_WRITE_MAX + config->relay_buffer */
     cscp_wheel wheel;
 
     /* Shared */
     cscp_count count;
     cscp_ring ring; /* the taker reads */
     cscp_mailbox box;
-} cscp_thread;
+};
 
 struct cscp {
     cscp_config config;
@@ -84,6 +87,7 @@ struct cscp {
     uint32_t n_threads;
     cscp_thread **threads;
     cscp_directory *directory;
+    cscp_directory *relays; /* not sessions: for lists only */
 
     _Alignas(64) _Atomic uint64_t valid_until;
     _Atomic uint64_t ranges_version; /* newer than a thread's: look at `ranges` */
@@ -91,6 +95,7 @@ struct cscp {
     cscp_ranges *ranges;
 
     _Alignas(64) _Atomic uint64_t n_connections;
+    _Atomic uint64_t n_relays;
     _Atomic uint64_t handshake_at_ns; /* token bucket: when the next is due at the full rate */
 
     /* The taker */
@@ -135,6 +140,8 @@ void cscp_accept_again(cscp_thread *t);
 void cscp_input(cscp_thread *t, cscp_conn *c);
 
 /* --- output.c */
+/* The socket takes nothing: epoll will tell when it does again. */
+void cscp_block(cscp_thread *t, cscp_conn *c);
 void cscp_output(cscp_thread *t, cscp_conn *c);
 
 /* --- admit.c */
@@ -144,7 +151,11 @@ void cscp_hello_received(cscp_thread *t, cscp_conn *c, const cscp_hello *hello);
 void cscp_admit(cscp_thread *t, cscp_conn *c);
 /* The session loses its ownership, for now. */
 void cscp_suspend(cscp_thread *t, cscp_conn *c, cscp_reason reason);
-/* Compares the session with the newest ranges. */
+/* How long one that is outside may wait. */
+static inline uint32_t cscp_outside_hold_ms(const cscp_thread *t, const cscp_conn *c) {
+    return c->relayed ? t->config->hold_ms : t->config->outside_hold_ms;
+}
+/* Compares the session with the newest ranges and routes. */
 void cscp_reconsider(cscp_thread *t, cscp_conn *c);
 
 /* --- summons.c */

@@ -43,7 +43,7 @@ static inline void watch_holds(const watch *w) {
         CHECK(s->serial != 0 && s->serial != UINT64_MAX);
     }
     /* Something will happen, unless nothing more can. */
-    CHECK((s->state == CSCP_CLOSED) ==
+    CHECK((s->state == CSCP_CLOSED || s->state == CSCP_RELAYED) ==
           (cscp_session_deadline(s, &w->config, &w->now, false) == UINT64_MAX));
 }
 
@@ -98,6 +98,10 @@ static inline void watch_action(watch *w, const cscp_action *action) {
         CHECK(action->reason != CSCP_REASON_NONE && action->reason <= CSCP_REASON_MAX);
         watch_close(w);
         break;
+    case CSCP_ACT_PASS:
+        CHECK_EQ(w->s.state, CSCP_RELAYED);
+        CHECK(action->size >= CSCP_HEADER_SIZE);
+        break;
     case CSCP_ACT_NONE:
         if (w->s.state == CSCP_OPEN && w->s.next == w->s.received + 1 &&
             (action->type == CSCP_EVENT || action->type == CSCP_LOG_GAP ||
@@ -105,8 +109,9 @@ static inline void watch_action(watch *w, const cscp_action *action) {
             w->repeated = true;
         break;
     }
-    /* A log that was lost while suspended. */
-    if (w->s.state == CSCP_SUSPENDED && w->s.log_epoch != w->log_epoch) {
+    /* A log that was lost while suspended, or relayed. */
+    if ((w->s.state == CSCP_SUSPENDED || w->s.state == CSCP_RELAYED) &&
+        w->s.log_epoch != w->log_epoch) {
         CHECK(w->s.log_epoch > w->log_epoch);
         w->log_epoch = w->s.log_epoch;
         w->passed = w->told = 0;
@@ -135,7 +140,7 @@ static inline size_t watch_read(watch *w, const uint8_t *bytes, size_t n) {
 
 static inline void watch_welcome(watch *w, uint64_t owner_epoch) {
     if (w->s.state == CSCP_AWAIT_HELLO || w->s.state == CSCP_CLOSED) return;
-    if (w->s.state == CSCP_OPEN) cscp_session_suspend(&w->s, &w->now);
+    if (w->s.state == CSCP_OPEN || w->s.state == CSCP_RELAYED) cscp_session_suspend(&w->s, &w->now);
     if (owner_epoch < w->s.epoch_seen) owner_epoch = w->s.epoch_seen;
     cscp_session_welcome(&w->s, &w->config, owner_epoch, &w->now);
     w->n_welcomes++;
@@ -148,6 +153,27 @@ static inline void watch_welcome(watch *w, uint64_t owner_epoch) {
 static inline void watch_suspend(watch *w) {
     cscp_session_suspend(&w->s, &w->now);
     w->welcome_due = false;
+    watch_holds(w);
+}
+
+/* Another host welcomes the controller. */
+static inline void watch_relay(watch *w, uint64_t owner_epoch) {
+    cscp_welcome welcome = {.session_id = 2, .owner_epoch = owner_epoch};
+    if (w->s.state == CSCP_AWAIT_HELLO || w->s.state == CSCP_OPEN || w->closed) return;
+    if (welcome.owner_epoch < w->s.epoch_seen) welcome.owner_epoch = w->s.epoch_seen;
+    w->epoch_told = welcome.owner_epoch;
+    w->welcome_due = false;
+    cscp_session_relay(&w->s, &welcome, &w->now);
+    CHECK(w->s.acked == w->s.ack_sent);
+    watch_holds(w);
+}
+
+static inline void watch_relayed_ack(watch *w, uint32_t log_epoch, uint64_t seq) {
+    uint64_t acked = w->s.acked;
+    if (w->s.state != CSCP_RELAYED) return;
+    cscp_session_relayed_ack(&w->s, log_epoch, seq);
+    CHECK(w->s.acked >= acked);
+    if (log_epoch == w->s.log_epoch && seq > w->told) w->told = seq;
     watch_holds(w);
 }
 

@@ -3,6 +3,7 @@
 #include "../../Sources/CSCP/directory.h"
 #include "../../Sources/CSCP/ranges.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 
@@ -132,10 +133,53 @@ static void threads_may_fight_over_a_serial(void) {
     cscp_directory_free(shared);
 }
 
+static cscp_route route_to(uint64_t first, uint64_t last, const char *address, uint16_t port) {
+    cscp_route route = {.first = first, .last = last, .epoch = 7};
+    struct sockaddr_in6 *in6 = (void *)&route.address;
+    struct sockaddr_in *in = (void *)&route.address;
+    if (inet_pton(AF_INET6, address, &in6->sin6_addr) == 1) {
+        in6->sin6_family = AF_INET6;
+        in6->sin6_port = htons(port);
+    } else {
+        CHECK_EQ(inet_pton(AF_INET, address, &in->sin_addr), 1);
+        in->sin_family = AF_INET;
+        in->sin_port = htons(port);
+    }
+    return route;
+}
+
+static void routes_lead_somewhere_or_are_refused(void) {
+    cscp_ways *ways;
+    cscp_target mapped;
+    cscp_route good[] = {route_to(1, 9, "192.0.2.7", 5001), route_to(10, 10, "2001:db8::7", 5002)};
+    cscp_route no_port = route_to(1, 9, "192.0.2.7", 0), no_family = {1, 9, 1, {0}};
+    cscp_route backwards = route_to(9, 1, "192.0.2.7", 1), no_epoch = route_to(1, 9, "::1", 1);
+    cscp_route overlapping[] = {route_to(1, 9, "192.0.2.7", 1), route_to(9, 10, "192.0.2.7", 1)};
+    CHECK_EQ(cscp_ways_new(good, 2, &ways), 0);
+    CHECK_EQ(ways->items[0].target.port, 5001);
+    CHECK(IN6_IS_ADDR_V4MAPPED(&ways->items[0].target.address));
+    CHECK(!cscp_target_is(&ways->items[0].target, &ways->items[1].target));
+    good[0] = route_to(1, 9, "::ffff:192.0.2.7", 5001); /* the same, said otherwise */
+    CHECK_EQ(cscp_target_from(&good[0].address, &mapped), 0);
+    CHECK(cscp_target_is(&ways->items[0].target, &mapped));
+    free(ways);
+    no_epoch.epoch = 0;
+    CHECK_EQ(cscp_ways_new(&no_port, 1, &ways), -EINVAL);
+    CHECK_EQ(cscp_ways_new(&no_family, 1, &ways), -EINVAL);
+    CHECK_EQ(cscp_ways_new(&backwards, 1, &ways), -EINVAL);
+    CHECK_EQ(cscp_ways_new(&no_epoch, 1, &ways), -EINVAL);
+    CHECK_EQ(cscp_ways_new(overlapping, 2, &ways), -EINVAL);
+    CHECK_EQ(cscp_ways_new(NULL, 0, &ways), 0);
+    free(ways);
+}
+
 static void ranges_are_found_by_serial(void) {
     cscp_range items[] = {{10, 19, 1}, {20, 20, 2}, {30, UINT64_MAX - 1, 3}};
+    cscp_route routes[] = {route_to(15, 25, "192.0.2.7", 1), route_to(26, 26, "192.0.2.8", 2)};
     cscp_ranges *ranges;
-    CHECK_EQ(cscp_ranges_new(items, 3, 1, &ranges), 0);
+    cscp_ways *ways;
+    CHECK_EQ(cscp_ways_new(routes, 2, &ways), 0);
+    CHECK_EQ(cscp_ranges_new(items, 3, ways, true, 1, &ranges), 0);
     CHECK(!cscp_ranges_find(ranges, 9));
     CHECK_EQ(cscp_ranges_find(ranges, 10)->epoch, 1);
     CHECK_EQ(cscp_ranges_find(ranges, 19)->epoch, 1);
@@ -143,11 +187,18 @@ static void ranges_are_found_by_serial(void) {
     CHECK(!cscp_ranges_find(ranges, 21));
     CHECK_EQ(cscp_ranges_find(ranges, UINT64_MAX - 1)->epoch, 3);
     CHECK(!cscp_ranges_find(NULL, 1));
+    CHECK(!cscp_ranges_find_way(ranges, 14));
+    CHECK_EQ(cscp_ranges_find_way(ranges, 15)->target.port, 1);
+    CHECK_EQ(cscp_ranges_find_way(ranges, 25)->target.port, 1);
+    CHECK_EQ(cscp_ranges_find_way(ranges, 26)->target.port, 2);
+    CHECK(!cscp_ranges_find_way(ranges, 27));
+    CHECK(!cscp_ranges_find_way(NULL, 1));
     cscp_ranges_ref(ranges);
     cscp_ranges_unref(ranges);
     cscp_ranges_unref(ranges);
-    CHECK_EQ(cscp_ranges_new(NULL, 0, 1, &ranges), 0);
+    CHECK_EQ(cscp_ranges_new(NULL, 0, NULL, true, 1, &ranges), 0);
     CHECK(!cscp_ranges_find(ranges, 1));
+    CHECK(!cscp_ranges_find_way(ranges, 1));
     cscp_ranges_unref(ranges);
 }
 
@@ -156,6 +207,7 @@ int main(void) {
     RUN(places_for_commands_are_limited_in_number_and_bytes);
     RUN(it_agrees_with_a_plain_array);
     RUN(threads_may_fight_over_a_serial);
+    RUN(routes_lead_somewhere_or_are_refused);
     RUN(ranges_are_found_by_serial);
     return 0;
 }

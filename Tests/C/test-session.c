@@ -17,7 +17,7 @@ static size_t make_hello(uint8_t *out, uint64_t last, uint64_t acked, uint64_t e
 
 /* --- What each frame does in each state */
 
-typedef enum verdict { DONE, UP, BEHIND, HELLO, TURN, UNKNOWN } verdict;
+typedef enum verdict { DONE, UP, BEHIND, HELLO, TURN, UNKNOWN, PASS } verdict;
 
 static size_t make_frame(uint8_t type, uint8_t *out) {
     uint8_t payload[CSCP_PAYLOAD_MAX] = {0};
@@ -52,36 +52,38 @@ static void enter(watch *w, cscp_session_state state) {
     if (state == CSCP_AWAIT_WELCOME) return;
     watch_welcome(w, 1);
     watch_write(w, true);
-    if (state == CSCP_SUSPENDED) watch_suspend(w);
+    if (state == CSCP_SUSPENDED || state == CSCP_RELAYED) watch_suspend(w);
+    if (state == CSCP_RELAYED) watch_relay(w, 2);
     CHECK_EQ(w->s.state, state);
 }
 
 static void every_frame_in_every_state_does_what_the_table_says(void) {
     static const struct {
         uint8_t type;
-        verdict verdicts[CSCP_CLOSED]; /* await hello, await welcome, open, suspended */
+        verdict verdicts[CSCP_CLOSED]; /* await hello, await welcome, open, suspended,
+                                           relayed */
     } table[] = {
-        {CSCP_HELLO, {HELLO, TURN, TURN, TURN}},
-        {CSCP_STALE, {TURN, TURN, BEHIND, DONE}},
-        {CSCP_EVENT, {TURN, TURN, UP, DONE}},
-        {CSCP_LOG_GAP, {TURN, TURN, UP, DONE}},
-        {CSCP_LOG_RESET, {TURN, TURN, UP, DONE}},
-        {CSCP_RESULT, {TURN, TURN, UP, DONE}},
-        {CSCP_PING, {TURN, TURN, DONE, DONE}},
-        {CSCP_PONG, {TURN, TURN, DONE, DONE}},
-        {CSCP_WELCOME, {TURN, TURN, TURN, TURN}},
-        {CSCP_BUSY, {TURN, TURN, TURN, TURN}},
-        {CSCP_REDIRECT, {TURN, TURN, TURN, TURN}},
-        {CSCP_REJECT, {TURN, TURN, TURN, TURN}},
-        {CSCP_GOAWAY, {TURN, TURN, TURN, TURN}},
-        {CSCP_SUPERSEDED, {TURN, TURN, TURN, TURN}},
-        {CSCP_EVENT_ACK, {TURN, TURN, TURN, TURN}},
-        {CSCP_COMMAND, {TURN, TURN, TURN, TURN}},
-        {CSCP_TIME, {TURN, TURN, TURN, TURN}},
-        {0x00, {UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN}},
-        {0x7f, {UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN}},
-        {0x80, {DONE, DONE, DONE, DONE}},
-        {0xff, {DONE, DONE, DONE, DONE}},
+        {CSCP_HELLO, {HELLO, TURN, TURN, TURN, TURN}},
+        {CSCP_STALE, {TURN, TURN, BEHIND, DONE, PASS}},
+        {CSCP_EVENT, {TURN, TURN, UP, DONE, PASS}},
+        {CSCP_LOG_GAP, {TURN, TURN, UP, DONE, PASS}},
+        {CSCP_LOG_RESET, {TURN, TURN, UP, DONE, PASS}},
+        {CSCP_RESULT, {TURN, TURN, UP, DONE, PASS}},
+        {CSCP_PING, {TURN, TURN, DONE, DONE, PASS}},
+        {CSCP_PONG, {TURN, TURN, DONE, DONE, PASS}},
+        {CSCP_WELCOME, {TURN, TURN, TURN, TURN, TURN}},
+        {CSCP_BUSY, {TURN, TURN, TURN, TURN, TURN}},
+        {CSCP_REDIRECT, {TURN, TURN, TURN, TURN, TURN}},
+        {CSCP_REJECT, {TURN, TURN, TURN, TURN, TURN}},
+        {CSCP_GOAWAY, {TURN, TURN, TURN, TURN, TURN}},
+        {CSCP_SUPERSEDED, {TURN, TURN, TURN, TURN, TURN}},
+        {CSCP_EVENT_ACK, {TURN, TURN, TURN, TURN, TURN}},
+        {CSCP_COMMAND, {TURN, TURN, TURN, TURN, TURN}},
+        {CSCP_TIME, {TURN, TURN, TURN, TURN, TURN}},
+        {0x00, {UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN}},
+        {0x7f, {UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN}},
+        {0x80, {DONE, DONE, DONE, DONE, PASS}},
+        {0xff, {DONE, DONE, DONE, DONE, PASS}},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
         for (unsigned state = 0; state < CSCP_CLOSED; state++) {
@@ -94,6 +96,7 @@ static void every_frame_in_every_state_does_what_the_table_says(void) {
             CHECK_EQ(cscp_session_read(&w.s, &w.config, bytes, n, &w.now, &action, &consumed), 1);
             CHECK_EQ(consumed, n);
             CHECK_EQ(action.type, table[i].type);
+            CHECK_EQ(action.size, n);
             switch (table[i].verdicts[state]) {
             case DONE:
                 CHECK_EQ(action.kind, CSCP_ACT_NONE);
@@ -106,6 +109,9 @@ static void every_frame_in_every_state_does_what_the_table_says(void) {
                 break;
             case HELLO:
                 CHECK_EQ(action.kind, CSCP_ACT_HELLO);
+                break;
+            case PASS:
+                CHECK_EQ(action.kind, CSCP_ACT_PASS);
                 break;
             case TURN:
                 CHECK_EQ(action.kind, CSCP_ACT_CLOSE);
@@ -158,6 +164,8 @@ static void ack_too_much(watch *w) { watch_ack(w, w->s.log_epoch, w->s.received 
 static void ack_old_log(watch *w) { watch_ack(w, w->s.log_epoch - 1, 1); }
 static void welcome(watch *w) { watch_welcome(w, w->s.owner_epoch + 1); }
 static void suspend(watch *w) { watch_suspend(w); }
+static void relay(watch *w) { watch_relay(w, w->s.owner_epoch + 1); }
+static void relayed_ack(watch *w) { watch_relayed_ack(w, w->s.log_epoch, w->s.last_seq); }
 static void tick_t2(watch *w) { watch_tick(w, 500, false); }
 static void tick_t3(watch *w) { watch_tick(w, 20000, false); }
 static void tick_unread(watch *w) { watch_tick(w, 40000, true); }
@@ -168,6 +176,7 @@ typedef void input_function(watch *w);
 static input_function *const inputs[] = {
     hello, hello_from_ahead, event_next, event_again, event_ahead, gap, reset, reset_again, result,
     stale, ping, pong, noise, ack_one, ack_all, ack_too_much, ack_old_log, welcome, suspend,
+    relay, relayed_ack,
     tick_t2, tick_t3, tick_unread, write_all, write_unfenced,
 };
 enum { N_INPUTS = sizeof(inputs) / sizeof(inputs[0]) };
@@ -262,6 +271,64 @@ static void what_is_sent_again_after_it_was_acknowledged_is_acknowledged_again(v
     CHECK_EQ(w.s.owe, CSCP_OWE_ACK);
     watch_write(&w, true);
     CHECK_EQ(w.s.owe, 0);
+}
+
+/* What must be known to go on elsewhere, or here, is known when the other host is gone. */
+static void what_passes_is_remembered(void) {
+    watch w;
+    uint8_t bytes[CSCP_FRAME_MAX];
+    enter(&w, CSCP_OPEN);
+    for (uint64_t seq = 1; seq <= 4; seq++) watch_read(&w, bytes, make_event(bytes, 1, seq));
+    watch_ack(&w, 1, 2);
+    watch_write(&w, true);
+    watch_ack(&w, 1, 3); /* not told */
+    watch_suspend(&w);
+    watch_relay(&w, 5);
+    CHECK_EQ(w.s.ack_sent, 2);
+    for (uint64_t seq = 3; seq <= 9; seq++) watch_read(&w, bytes, make_event(bytes, 1, seq));
+    CHECK_EQ(w.s.last_seq, 9);
+    watch_relayed_ack(&w, 1, 6);
+    watch_relayed_ack(&w, 1, 5); /* old news */
+    watch_relayed_ack(&w, 2, 8); /* of no log that we know */
+    CHECK_EQ(w.s.acked, 6);
+    CHECK_EQ(w.s.epoch_seen, 5);
+    watch_read(&w, bytes, cscp_write_u64(bytes, CSCP_STALE, 9));
+    CHECK_EQ(w.s.epoch_seen, 9);
+    watch_suspend(&w);
+    CHECK(w.s.owe & CSCP_OWE_PING); /* it may have asked the other host, in vain */
+    watch_welcome(&w, 9);
+    CHECK_EQ(w.s.resume_from, 7);
+    watch_read(&w, bytes, make_event(bytes, 1, 10)); /* sent before it read that */
+    CHECK_EQ(w.passed, 6);
+    watch_read(&w, bytes, make_event(bytes, 1, 7));
+    CHECK_EQ(w.passed, 7);
+    watch_suspend(&w);
+    watch_relay(&w, 10);
+    watch_read(&w, bytes,
+               cscp_write_log_reset(bytes, &(cscp_log_reset){.old_epoch = 1, .new_epoch = 3,
+                                                             .seq = 1, .cause = 1}));
+    CHECK_EQ(w.s.log_epoch, 3);
+    CHECK_EQ(w.s.acked, 0);
+    CHECK(w.s.oldest_seq == 1 && w.s.last_seq == 1);
+    watch_relayed_ack(&w, 3, 1);
+    watch_suspend(&w);
+    watch_welcome(&w, 10);
+    CHECK_EQ(w.s.resume_from, 2);
+    CHECK(!w.closed);
+}
+
+static void who_was_welcomed_elsewhere_may_have_records_under_way(void) {
+    watch w;
+    uint8_t bytes[CSCP_FRAME_MAX];
+    enter(&w, CSCP_AWAIT_WELCOME);
+    w.s.again = true;
+    watch_welcome(&w, 1);
+    watch_write(&w, true);
+    watch_read(&w, bytes, make_event(bytes, 1, 7));
+    CHECK_EQ(w.passed, 0);
+    watch_read(&w, bytes, make_event(bytes, 1, 1));
+    CHECK_EQ(w.passed, 1);
+    CHECK(!w.closed);
 }
 
 static void a_gap_is_one_record_in_the_window(void) {
@@ -405,7 +472,7 @@ static void every_reason_has_its_farewell(void) {
             watch w;
             enter(&w, (cscp_session_state)state);
             size_t n = cscp_session_write_goodbye(&w.s, &w.config, (cscp_reason)reason, 5, out);
-            bool welcomed = state == CSCP_OPEN || state == CSCP_SUSPENDED;
+            bool welcomed = state >= CSCP_OPEN;
             uint8_t type = n > 0 ? out[3] : 0;
             if (reason == CSCP_REASON_PEER_CLOSED || reason == CSCP_REASON_CONNECTION_ERROR ||
                 reason == CSCP_REASON_SLOW_READER || reason == CSCP_REASON_PING_TIMEOUT)
@@ -424,6 +491,8 @@ int main(void) {
     RUN(records_under_way_when_welcome_is_sent_again_are_not_held_against_it);
     RUN(a_restart_that_looks_like_going_on_is_recognised_later);
     RUN(what_is_sent_again_after_it_was_acknowledged_is_acknowledged_again);
+    RUN(what_passes_is_remembered);
+    RUN(who_was_welcomed_elsewhere_may_have_records_under_way);
     RUN(a_gap_is_one_record_in_the_window);
     RUN(gap_to_the_end_of_time_is_refused);
     RUN(acks_are_held_back_for_w_records_or_t2);

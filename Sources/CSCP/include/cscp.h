@@ -18,6 +18,8 @@
 
 #include "cscp_frame.h"
 
+#include <sys/socket.h>
+
 #pragma clang assume_nonnull begin
 
 typedef struct cscp cscp;
@@ -59,6 +61,11 @@ typedef struct cscp_config {
      * nodes of the cluster. At most CSCP_NETWORKS_MAX, copied; default none. */
     const cscp_network *_Nullable trusted;
     uint32_t n_trusted;
+    /* Relaying costs a second descriptor a connection. */
+    uint32_t relays_max;               /* over all threads, 0 ... 1,000,000; default 100,000 */
+    uint32_t relay_buffer;             /* bytes that may wait for a slow side, in each direction,
+                                          8,192 ... 32,768; default 16,384; none when idle */
+    uint32_t relay_connect_timeout_ms; /* 10 ... 60,000; default 1,000 */
 } cscp_config;
 
 /* Fills in the defaults. */
@@ -100,6 +107,29 @@ typedef struct cscp_range {
  * from the last acknowledged event. After hold_ms without that it is sent away (GOAWAY, or BUSY
  * when it was never welcomed). */
 int cscp_set_ranges(cscp *self, const cscp_range *_Nullable ranges, size_t n);
+
+/* Serials first ... last are owned by somebody else, under `epoch`, and served at `address` (IPv4 or
+ * IPv6, with a port): the controller port of another node that takes PROXY headers from us. */
+typedef struct cscp_route {
+    uint64_t first, last;
+    uint64_t epoch;
+    struct sockaddr_storage address;
+} cscp_route;
+
+/* Replaces the set of routes (sorted, without overlap, epochs >= 1, addresses with a port, else
+ * -EINVAL; -ENOMEM). Where a range and a route hold a serial, the range counts. Takes effect as
+ * cscp_set_ranges() does.
+ *
+ * A controller that says HELLO for a serial in a route, or whose session loses its range to one, is
+ * relayed: its frames go to the node there and that node's come back. When that node goes away, or
+ * the route changes, the controller stays; it is told WELCOME again once the next owner is found,
+ * and sent away after hold_ms without one. When its serial falls into a range it is welcomed here.
+ * A connection that another node relays to us is never relayed on: outside the ranges it waits
+ * (hold_ms) and is told BUSY. */
+int cscp_set_routes(cscp *self, const cscp_route *_Nullable routes, size_t n);
+/* Both at once: a serial that moves from one to the other is at no moment in neither. */
+int cscp_set_ownership(cscp *self, const cscp_range *_Nullable ranges, size_t n,
+                       const cscp_route *_Nullable routes, size_t n_routes);
 
 /* Until when, on CLOCK_BOOTTIME in ns, the ranges may be acted for; UINT64_MAX = without limit.
  * Read at every single send of a command, an acknowledgement or a WELCOME. One atomic store. */
@@ -227,6 +257,11 @@ typedef struct cscp_counters {
     uint64_t ring_full;   /* times a thread paused reading for the taker */
     uint64_t wakeups;     /* eventfd writes towards I/O threads */
     uint64_t proxies_taken, proxies_refused; /* PROXY headers; refused: also those malformed */
+    /* Relayed connections; the counters above know their bytes and frames only while no owner is
+     * attached. Losses: owners that were attached and went away; failures: attempts in vain. */
+    uint64_t relay_attaches, relay_losses, relay_failures;
+    uint64_t relay_frames_up, relay_bytes_up, relay_frames_down, relay_bytes_down;
+    uint64_t relays; /* now, attached or not */
     uint64_t closed[CSCP_REASON_MAX + 1]; /* connections ended, by reason */
     uint64_t connections; /* now, welcomed or not */
     uint64_t sessions;    /* now, welcomed */
@@ -252,6 +287,21 @@ typedef struct cscp_session_info {
  * did not answer: it is then hung. Also usable as a liveness check. */
 int cscp_list_sessions(cscp *self, uint64_t from, cscp_session_info *ret_infos, size_t n,
                        int timeout_ms);
+
+typedef struct cscp_relay_info {
+    uint64_t serial;
+    uint64_t epoch;    /* of the route */
+    uint64_t since_ms; /* ms UTC: attached for so long, or without an owner */
+    uint32_t attaches; /* owners found so far */
+    bool attached;
+    char peer[56];  /* of the controller */
+    char owner[56]; /* where the route leads */
+} cscp_relay_info;
+
+/* Up to n relayed controllers with serial >= from, by serial; otherwise as cscp_list_sessions(). Of
+ * two connections of one serial the newer. */
+int cscp_list_relays(cscp *self, uint64_t from, cscp_relay_info *ret_infos, size_t n,
+                     int timeout_ms);
 
 #pragma clang assume_nonnull end
 #endif
