@@ -79,6 +79,10 @@ void cscp_link_lose(cscp_thread *t, cscp_conn *c, cscp_lost why) {
     cscp_link *link = c->link;
     bool attached = link->relay.state == CSCP_RELAY_ATTACHED;
 
+    if (link->half_closed) { /* the controller's end, not the owner's */
+        cscp_conn_end(t, c, CSCP_REASON_PEER_CLOSED, 0);
+        return;
+    }
     close_owner(t, link);
     cscp_list_remove(&link->ready);
     cscp_relay_lost(&link->relay, why, c->session.heard_at_ms, t->config, any(t), &t->now);
@@ -86,9 +90,7 @@ void cscp_link_lose(cscp_thread *t, cscp_conn *c, cscp_lost why) {
         CSCP_COUNT(t, relay_losses, 1);
     else
         CSCP_COUNT(t, relay_failures, 1);
-    if (link->half_closed)
-        cscp_conn_end(t, c, CSCP_REASON_PEER_CLOSED, 0);
-    else if (c->session.state == CSCP_RELAYED)
+    if (c->session.state == CSCP_RELAYED)
         suspend(t, c);
     else
         cscp_rearm(t, c);
@@ -266,6 +268,11 @@ bool cscp_link_tick(cscp_thread *t, cscp_conn *c) {
     return true;
 }
 
+static uint32_t n_waiting(const cscp_buffer *in, const cscp_buffer *rest) {
+    return (in ? (uint32_t)(in->end - in->begin) : 0) +
+           (rest ? (uint32_t)(rest->end - rest->begin) : 0);
+}
+
 void cscp_link_describe(const cscp_conn *c, cscp_relay_info *ret) {
     const cscp_link *link = c->link;
     cscp_conn owner = {.peer = link->relay.target.address, .peer_port = link->relay.target.port};
@@ -275,6 +282,8 @@ void cscp_link_describe(const cscp_conn *c, cscp_relay_info *ret) {
         .epoch = link->relay.epoch,
         .since_ms = link->since_utc_ms,
         .attaches = link->attaches,
+        .waiting_up = n_waiting(c->in, link->rest),
+        .waiting_down = n_waiting(link->in, c->rest),
         .attached = c->session.state == CSCP_RELAYED && !link->ending,
     };
     cscp_conn_peer_text(c, ret->peer);

@@ -109,6 +109,7 @@ static void on_welcome(cscp_relay *r, uint64_t epoch_seen, const cscp_frame *fra
     r->state = CSCP_RELAY_ATTACHED;
     r->again = true;
     r->decoder.resyncs = 0;
+    r->decoder.skipped = 0;
     ret->kind = CSCP_RELAY_WELCOME;
 }
 
@@ -201,6 +202,14 @@ static void judge(cscp_relay *r, uint64_t epoch_seen, const cscp_frame *frame, c
     }
 }
 
+/* A frame broken off by a crash of the owner's process is forgiven, as controllers forgive it;
+ * noise without end is not. */
+static bool is_noise(const cscp_relay *r, const cscp_config *config) {
+    uint32_t most = r->state == CSCP_RELAY_ATTACHED ? config->resyncs_max : 0;
+
+    return r->decoder.resyncs > most || r->decoder.skipped > (uint64_t)most * CSCP_FRAME_MAX;
+}
+
 int cscp_relay_read(cscp_relay *r, const cscp_config *config, uint64_t epoch_seen,
                     const uint8_t *buf, size_t n, const cscp_now *now, cscp_relay_action *ret,
                     size_t *ret_consumed) {
@@ -208,7 +217,7 @@ int cscp_relay_read(cscp_relay *r, const cscp_config *config, uint64_t epoch_see
     int found = cscp_decode(&r->decoder, buf, n, &frame, ret_consumed);
 
     ret->size = 0;
-    if (found < 0 || r->decoder.resyncs > config->resyncs_max) {
+    if (found < 0 || is_noise(r, config)) {
         lose(ret, CSCP_LOST_FAULT);
         return 1;
     }

@@ -68,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         uint8_t step = data[0];
         size_t n = data[1] < size - 2 ? data[1] : size - 2;
         const uint8_t *argument = data + 2;
-        switch (step % 10) {
+        switch (step % 12) {
         case 0:
             feed(&w, argument, n);
             break;
@@ -77,10 +77,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             break;
         case 2:
         case 3:
-            feed_frame(&w, step / 10, argument, n);
+            feed_frame(&w, step / 12, argument, n);
             break;
         case 4:
-            watch_welcome(&w, w.s.owner_epoch + step / 10 % 3);
+            watch_welcome(&w, w.s.owner_epoch + step / 12 % 3);
             break;
         case 5:
             watch_suspend(&w);
@@ -94,6 +94,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             break;
         case 8:
             watch_write(&w, true);
+            break;
+        case 9:
+            watch_relay(&w, w.s.owner_epoch + step / 12 % 3);
+            break;
+        case 10:
+            watch_relayed_ack(&w, w.s.log_epoch - (n > 1 && argument[1] == 0),
+                              w.s.acked + (n > 0 ? argument[0] : 1));
             break;
         default:
             watch_write(&w, false);

@@ -293,6 +293,7 @@ typedef struct cscp_relay_info {
     uint64_t epoch;    /* of the route */
     uint64_t since_ms; /* ms UTC: attached for so long, or without an owner */
     uint32_t attaches; /* owners found so far */
+    uint32_t waiting_up, waiting_down; /* bytes, for the owner and for the controller */
     bool attached;
     char peer[56];  /* of the controller */
     char owner[56]; /* where the route leads */
