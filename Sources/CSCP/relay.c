@@ -149,10 +149,20 @@ static void on_goaway(const cscp_frame *frame, cscp_relay_action *ret) {
 static void on_reject(const cscp_frame *frame, cscp_relay_action *ret) {
     cscp_reject reject;
 
-    if (cscp_parse_reject(frame->payload, frame->n_payload, &reject) < 0)
+    if (cscp_parse_reject(frame->payload, frame->n_payload, &reject) < 0) {
         lose(ret, CSCP_LOST_FAULT);
-    else
+        return;
+    }
+    switch (reject.reason) {
+    case CSCP_REASON_PROXY_REFUSED:
+    case CSCP_REASON_PROXY_MALFORMED:
+    case CSCP_REASON_HANDSHAKE_TIMEOUT:
+        lose(ret, CSCP_LOST_BUSY); /* between the two nodes */
+        return;
+    default:
         end(ret, known(reject.reason, CSCP_REASON_BAD_HELLO), 0);
+        return;
+    }
 }
 
 static void judge(cscp_relay *r, uint64_t epoch_seen, const cscp_frame *frame, const cscp_now *now,

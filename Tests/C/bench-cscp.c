@@ -3,10 +3,12 @@
  *
  *   bench-cscp [connections [seconds [events/s in all, 0 = as fast as it goes [I/O threads]]]]
  *   bench-cscp idle [connections]
+ *   bench-cscp relay [connections [seconds [events/s in all]]]
  *
  * Prints events/s, CPU per event of the I/O threads (user, system) and of the taker, memory when
- * idle, and how long it takes everybody to be welcomed. */
-#include "host.h"
+ * idle, and how long it takes everybody to be welcomed. `relay` does it twice, directly and through
+ * an entry node in the same process, and prints what the way costs as a ratio. */
+#include "relay-rig.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -176,6 +178,21 @@ static uint64_t rss_kb(void) {
 static cscp_message messages[1024];
 static cscp_ack acks[1024];
 
+static pid_t start_fleet(uint16_t port, unsigned n, bool events, uint64_t rate, int fds[2]) {
+    CHECK_EQ(pipe2(fds, O_NONBLOCK), 0);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) fleet(port, n, events, rate, fds[1]);
+    return child;
+}
+
+static void end_fleet(pid_t child, int fds[2]) {
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static uint64_t pump(cscp *host, uint64_t until_us) {
     uint64_t n_events = 0;
     while (now_us() < until_us) {
@@ -187,14 +204,61 @@ static uint64_t pump(cscp *host, uint64_t until_us) {
                 acks[n_acks++] =
                     (cscp_ack){messages[i].connection, messages[i].log_epoch, messages[i].seq};
             else
-                CHECK_EQ(messages[i].kind, CSCP_MSG_CONNECTED);
+                CHECK(messages[i].kind == CSCP_MSG_CONNECTED ||
+                      messages[i].kind == CSCP_MSG_DISCONNECTED);
         n_events += n_acks;
         if (n_acks > 0) CHECK_EQ(cscp_event_ack(host, acks, n_acks), 0);
     }
     return n_events;
 }
 
+/* CPU of all I/O threads an event, in us. */
+static double cost(cscp *owner, uint16_t port, unsigned n, uint64_t seconds, uint64_t rate,
+                   const char *what) {
+    int fds[2];
+    pid_t child = start_fleet(port, n, true, rate, fds);
+    uint64_t welcomed_us;
+    while (read(fds[0], &welcomed_us, sizeof(welcomed_us)) < 0) pump(owner, now_us() + 10000);
+    pump(owner, now_us() + 1000000);
+    cpu before = cpu_of("cscp-");
+    uint64_t begin = now_us();
+    double events = (double)pump(owner, begin + seconds * 1000000);
+    double elapsed = (double)(now_us() - begin) / 1e6;
+    cpu after = cpu_of("cscp-");
+    double user = (double)(after.user_us - before.user_us) / events;
+    double system = (double)(after.system_us - before.system_us) / events;
+    printf("%-8s welcomed in %.3f s, %.0f events/s; I/O threads %.3f us user + %.3f us system an "
+           "event\n", what, (double)welcomed_us / 1e6, events / elapsed, user, system);
+    end_fleet(child, fds);
+    cscp_message message;
+    while (host_counters(owner).connections > 0) cscp_get_message(owner, &message, 10);
+    return user + system;
+}
+
+static void bench_relay(unsigned n, uint64_t seconds, uint64_t rate) {
+    cscp_config config = node_config();
+    config.window_w = 16;
+    config.handshakes_per_second = 1000000;
+    config.handshake_burst = 1000000;
+    cscp *owner = node_new(&config), *entry = node_new(&config);
+    node_owns(owner, 3);
+    node_relays(entry, cscp_port(owner), 3);
+    double direct = cost(owner, cscp_port(owner), n, seconds, rate, "direct");
+    uint64_t base_kb = rss_kb();
+    double relayed = cost(owner, cscp_port(entry), n, seconds, rate, "relayed");
+    printf("a relayed event costs %.2f times a direct one, both nodes together; %.0f bytes a "
+           "relayed connection\n", relayed / direct,
+           (double)(rss_kb() - base_kb) * 1024 / n);
+    cscp_free(entry);
+    cscp_free(owner);
+}
+
 int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "relay") == 0) {
+        bench_relay(argc > 2 ? (unsigned)atoi(argv[2]) : 100,
+                    argc > 3 ? (uint64_t)atoi(argv[3]) : 5, argc > 4 ? (uint64_t)atoll(argv[4]) : 0);
+        return 0;
+    }
     bool idle = argc > 1 && strcmp(argv[1], "idle") == 0;
     const char *count = idle ? (argc > 2 ? argv[2] : "10000") : argc > 1 ? argv[1] : "100";
     unsigned n = (unsigned)atoi(count);
@@ -207,9 +271,7 @@ int main(int argc, char **argv) {
     cscp *host = host_new(&config);
     uint64_t base_kb = rss_kb(), welcomed_us;
     int fds[2];
-    CHECK_EQ(pipe2(fds, O_NONBLOCK), 0);
-    pid_t child = fork();
-    if (child == 0) fleet(cscp_port(host), n, !idle, rate, fds[1]);
+    pid_t child = start_fleet(cscp_port(host), n, !idle, rate, fds);
     while (read(fds[0], &welcomed_us, sizeof(welcomed_us)) < 0) pump(host, now_us() + 10000);
     printf("%u connections welcomed in %.3f s\n", n, (double)welcomed_us / 1e6);
     pump(host, now_us() + 1000000);
@@ -239,8 +301,7 @@ int main(int argc, char **argv) {
                events / (double)(after.acks_out - before.acks_out),
                (double)(after.wakeups - before.wakeups) * 1000 / events, rss_kb());
     }
-    kill(child, SIGKILL);
-    waitpid(child, NULL, 0);
+    end_fleet(child, fds);
     cscp_free(host);
     return 0;
 }

@@ -70,6 +70,48 @@ static void everything_flows_both_ways(void) {
     pair_free(&nodes);
 }
 
+/* What a load balancer said to the entry node, that one says to the owner. */
+static void who_came_through_a_load_balancer_is_known_to_the_owner(void) {
+    pair nodes = pair_new();
+    uint8_t bytes[CSCP_PROXY_WRITTEN_MAX];
+    cscp_proxy proxy = {.source_port = 40000, .target_port = 5001, .n_tls_name = 7};
+    cscp_session_info info;
+    peer p;
+    memcpy(proxy.tls_name, "door-17", 7);
+    for (int v6 = 0; v6 < 2; v6++) {
+        inet_pton(AF_INET6, v6 ? "2001:db8::7" : "::ffff:203.0.113.9", &proxy.source);
+        inet_pton(AF_INET6, "::ffff:192.0.2.1", &proxy.target);
+        peer_connect(&p, nodes.entry);
+        peer_write(&p, bytes, cscp_proxy_write(bytes, &proxy));
+        peer_hello(&p, 5);
+        peer_expect_welcome(&p);
+        CHECK_EQ(cscp_list_sessions(nodes.owner, 0, &info, 1, PATIENCE_MS), 1);
+        CHECK(strcmp(info.peer, v6 ? "[2001:db8::7]:40000" : "203.0.113.9:40000") == 0);
+        CHECK(strcmp(info.tls_name, "door-17") == 0);
+        peer_close(&p);
+        HOST_UNTIL(nodes.owner, counters.sessions == 0);
+    }
+    pair_free(&nodes);
+}
+
+static void an_owner_that_does_not_trust_the_entry_takes_nobody_from_it(void) {
+    cscp_config config = node_config();
+    config.hold_ms = 500;
+    cscp *entry = node_new(&config);
+    config.n_trusted = 0;
+    cscp *owner = node_new(&config);
+    peer p;
+    node_owns(owner, 3);
+    node_relays(entry, cscp_port(owner), 3);
+    peer_connect(&p, entry);
+    peer_hello(&p, 5);
+    CHECK_EQ(host_next(owner, CSCP_MSG_NOTICE).reason, CSCP_REASON_PROXY_REFUSED);
+    peer_expect(&p, CSCP_BUSY); /* not its fault */
+    peer_close(&p);
+    cscp_free(entry);
+    cscp_free(owner);
+}
+
 static void however_the_bytes_come_the_frames_are_whole(void) {
     pair nodes = pair_new();
     uint8_t bytes[CSCP_FRAME_MAX], events[1024];
@@ -447,6 +489,8 @@ static void freeing_in_the_middle_of_everything_is_clean(void) {
 
 int main(void) {
     RUN(everything_flows_both_ways);
+    RUN(who_came_through_a_load_balancer_is_known_to_the_owner);
+    RUN(an_owner_that_does_not_trust_the_entry_takes_nobody_from_it);
     RUN(however_the_bytes_come_the_frames_are_whole);
     RUN(ownership_moves_and_the_connection_stays);
     RUN(who_has_no_owner_is_kept_alive_and_finds_the_next_one);

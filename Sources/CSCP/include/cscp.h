@@ -61,7 +61,7 @@ typedef struct cscp_config {
      * nodes of the cluster. At most CSCP_NETWORKS_MAX, copied; default none. */
     const cscp_network *_Nullable trusted;
     uint32_t n_trusted;
-    /* Relaying costs a second descriptor a connection. */
+    /* Relaying costs a second descriptor a connection, and a port of ours towards the owner. */
     uint32_t relays_max;               /* over all threads, 0 ... 1,000,000; default 100,000 */
     uint32_t relay_buffer;             /* bytes that may wait for a slow side, in each direction,
                                           8,192 ... 32,768; default 16,384; none when idle */
