@@ -404,6 +404,7 @@ void cscp_session_welcome(cscp_session *s, const cscp_config *config, uint64_t o
 }
 
 void cscp_session_relay(cscp_session *s, const cscp_welcome *welcome, const cscp_now *now) {
+    s->again = true;
     s->session_id = welcome->session_id;
     s->owner_epoch = welcome->owner_epoch;
     if (welcome->owner_epoch > s->epoch_seen)

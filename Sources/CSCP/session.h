@@ -92,7 +92,8 @@ typedef struct cscp_session {
     uint64_t utc_offset_ms; /* utc - boot as the controller was last told */
     uint32_t goaway_spread_ms;
     uint32_t capacity;
-    bool again; /* another host has welcomed it on this connection: set before welcome() */
+    bool again; /* another host has welcomed it on this connection; if we know it from elsewhere, set
+                   before welcome() */
 } cscp_session;
 
 typedef enum cscp_action_kind {

@@ -17,6 +17,12 @@ void cscp_order_begin(cscp_session *s, uint32_t log_epoch, uint64_t acked) {
     s->owe &= (uint8_t)~CSCP_OWE_ACK;
 }
 
+/* How many records may have been under way when WELCOME was sent (again): another host's window may
+ * be wider than ours. */
+static uint16_t under_way(const cscp_session *s, const cscp_config *config) {
+    return s->again ? CSCP_WINDOW_MAX : config->window_k;
+}
+
 void cscp_order_restart(cscp_session *s, const cscp_config *config, bool first) {
     s->received = s->acked;
     s->next = s->acked + 1;
@@ -28,7 +34,7 @@ void cscp_order_restart(cscp_session *s, const cscp_config *config, bool first) 
     if (!first) {
         if (s->restarts < UINT8_MAX)
             s->restarts++;
-        s->strays_left = config->window_k;
+        s->strays_left = under_way(s, config);
     }
 }
 
@@ -72,14 +78,15 @@ static cscp_order advance(cscp_session *s, const cscp_config *config, uint64_t f
     s->next = to + 1;
     /* All that was sent before the newest WELCOME was read lies within a window of its
      * beginning. */
-    if (s->restarts > 0 && to >= s->resume_from + config->window_k)
+    if (s->restarts > 0 && to >= s->resume_from + under_way(s, config))
         s->restarts = 0;
     return is_new ? CSCP_ORDER_PASS : CSCP_ORDER_DROP;
 }
 
-static cscp_order stray(cscp_session *s) {
+/* Dropped if it may be one that was under way, else it is what it looks like. */
+static cscp_order stray(cscp_session *s, cscp_order otherwise) {
     if (s->restarts == 0 || s->strays_left == 0)
-        return CSCP_ORDER_BAD;
+        return otherwise;
     s->strays_left--;
     return CSCP_ORDER_DROP;
 }
@@ -89,14 +96,18 @@ cscp_order cscp_order_record(cscp_session *s, const cscp_config *config, uint32_
     if (to == UINT64_MAX || from > to)
         return CSCP_ORDER_BAD;
     if (log_epoch == s->log_epoch) {
-        if (from == s->next)
-            return advance(s, config, from, to);
+        if (from == s->next) {
+            cscp_order order = advance(s, config, from, to);
+
+            /* Beyond our window, but perhaps not beyond the one it was sent in. */
+            return order == CSCP_ORDER_EXCEEDED && s->again ? stray(s, order) : order;
+        }
         if (s->restarts > 0 && from == s->resume_from) {
             s->restarts--;
             return advance(s, config, from, to);
         }
     }
-    return stray(s);
+    return stray(s, CSCP_ORDER_BAD);
 }
 
 cscp_order cscp_order_reset(cscp_session *s, const cscp_config *config, uint32_t new_epoch,
@@ -106,7 +117,7 @@ cscp_order cscp_order_reset(cscp_session *s, const cscp_config *config, uint32_t
     if (new_epoch == s->log_epoch)
         return cscp_order_record(s, config, new_epoch, 1, 1);
     if (new_epoch < s->log_epoch)
-        return stray(s);
+        return stray(s, CSCP_ORDER_BAD);
     cscp_order_skip(s, new_epoch);
     return advance(s, config, 1, 1);
 }

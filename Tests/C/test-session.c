@@ -331,6 +331,30 @@ static void who_was_welcomed_elsewhere_may_have_records_under_way(void) {
     CHECK(!w.closed);
 }
 
+/* Its window was wider there than it is here. */
+static void who_was_welcomed_elsewhere_may_have_more_under_way_than_our_window(void) {
+    watch w;
+    uint8_t bytes[CSCP_FRAME_MAX];
+    enter(&w, CSCP_AWAIT_WELCOME);
+    w.s.again = true;
+    watch_welcome(&w, 1);
+    watch_write(&w, true);
+    CHECK_EQ(w.config.window_k, 4);
+    for (uint64_t seq = 1; seq <= 300; seq++) watch_read(&w, bytes, make_event(bytes, 1, seq));
+    CHECK_EQ(w.passed, 4);
+    for (uint64_t seq = 1; seq <= 8; seq++) {
+        watch_read(&w, bytes, make_event(bytes, 1, seq));
+        watch_ack(&w, 1, seq < w.passed ? seq : w.passed);
+        watch_write(&w, true);
+    }
+    CHECK_EQ(w.passed, 8);
+    CHECK(!w.closed);
+    /* But not without end: then it is what it looks like. */
+    for (uint64_t seq = 9; seq <= 4000 && !w.closed; seq++)
+        watch_read(&w, bytes, make_event(bytes, 1, seq));
+    CHECK(w.closed);
+}
+
 static void a_gap_is_one_record_in_the_window(void) {
     watch w;
     uint8_t bytes[CSCP_FRAME_MAX];
@@ -493,6 +517,7 @@ int main(void) {
     RUN(what_is_sent_again_after_it_was_acknowledged_is_acknowledged_again);
     RUN(what_passes_is_remembered);
     RUN(who_was_welcomed_elsewhere_may_have_records_under_way);
+    RUN(who_was_welcomed_elsewhere_may_have_more_under_way_than_our_window);
     RUN(a_gap_is_one_record_in_the_window);
     RUN(gap_to_the_end_of_time_is_refused);
     RUN(acks_are_held_back_for_w_records_or_t2);

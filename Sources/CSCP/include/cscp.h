@@ -108,8 +108,8 @@ typedef struct cscp_range {
  * when it was never welcomed). */
 int cscp_set_ranges(cscp *self, const cscp_range *_Nullable ranges, size_t n);
 
-/* Serials first ... last are owned by somebody else, under `epoch`, and served at `address` (IPv4 or
- * IPv6, with a port): the controller port of another node that takes PROXY headers from us. */
+/* Serials first ... last are owned by somebody else, under `epoch`, and served at `address` (IPv4
+ * or IPv6, with a port): the controller port of another node that takes PROXY headers from us. */
 typedef struct cscp_route {
     uint64_t first, last;
     uint64_t epoch;
