@@ -101,6 +101,19 @@ extension ConfigurationOption {
       },
       show: { $0.peers.description }),
     ConfigurationOption(
+      name: "trusted-proxies", form: .value("NETWORKS"), section: .cluster,
+      summary: "Where load balancers and the other nodes connect from; they say whose connection"
+        + " it is (PROXY protocol 2)",
+      allowed: "networks or addresses with commas between them, as in 10.0.0.0/24,::1, or none",
+      standard: "127.0.0.0/8,::1",
+      set: { (draft, text) throws(Objection) in
+        draft.rest.trustedProxies = text == "none" ? [] : try Network.list(text)
+      },
+      show: {
+        $0.trustedProxies.isEmpty
+          ? "none" : $0.trustedProxies.map(\.description).joined(separator: ",")
+      }),
+    ConfigurationOption(
       name: "tolerance", form: .value("F"), section: .cluster,
       summary: "Nodes that may be lost together with Redis before the rest stops acting",
       allowed: "0 … 3, the same on all nodes", standard: "0",

@@ -18,6 +18,8 @@ public struct NodeConfiguration: Sendable, Equatable {
   public var cluster = "main"
   /// Where the other nodes of the cluster are listened to.
   public var peers: PeersSetting = .usual
+  /// Where load balancers and other nodes connect from: they say whose connection it is.
+  public var trustedProxies = Network.loopback
   /// f of the failsafe, 0 … 3; see Docs/adr/0011-ownership.md.
   public var tolerance = 0
   /// What the node keeps over its lives; `nil` = in `$STATE_DIRECTORY`, if that is set.

@@ -121,12 +121,16 @@ extension AttachLink.Handlers {
 }
 
 extension NodeConfiguration {
+  /// A range that is given to this node, or away from it, is nobody's here for a moment.
+  private static let hold: Duration = .seconds(2)
+
   /// What the controller layer is told.
   var layer: LayerSettings {
     LayerSettings(
       bind: self.bind, port: self.port, ioThreads: self.ioThreads,
       connectionsMax: self.connectionsMax, window: self.window, t1: self.t1, t2: self.t2,
-      t3: self.t3)
+      t3: self.t3, trusted: self.trustedProxies,
+      hold: self.redis == .memory ? .zero : NodeConfiguration.hold)
   }
 }
 

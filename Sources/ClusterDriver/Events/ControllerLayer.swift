@@ -1,4 +1,5 @@
 import CSCP
+import CSystem
 import Election
 import Glibc
 
@@ -21,13 +22,15 @@ final class ControllerLayer: @unchecked Sendable {
     let result = settings.bind.withCString { (bind) -> (code: Int32, why: String) in
       withUnsafeTemporaryAllocation(of: cscp_config.self, capacity: 1) { room in
         let config = room.baseAddress!
-        settings.set(config, bind: bind)
-        var why: UnsafePointer<CChar>?
-        guard cscp_config_check(config, &why) == 0 else {
-          return (EINVAL, why.map { String(cString: $0) } ?? "invalid configuration")
+        return settings.trusted.map { cscp_network($0) }.withUnsafeBufferPointer { trusted in
+          settings.set(config, bind: bind, trusted: trusted)
+          var why: UnsafePointer<CChar>?
+          guard cscp_config_check(config, &why) == 0 else {
+            return (EINVAL, why.map { String(cString: $0) } ?? "invalid configuration")
+          }
+          let code = -cscp_new(config, &handle)
+          return (code, code == 0 ? "" : errorText(code))
         }
-        let code = -cscp_new(config, &handle)
-        return (code, code == 0 ? "" : errorText(code))
       }
     }
     guard result.code == 0, let handle else {
@@ -125,6 +128,18 @@ final class ControllerLayer: @unchecked Sendable {
     if result != 0 { cscp_set_valid_until(self.handle, 0) }
   }
 
+  /// The controllers of these serials are served there: they are relayed.
+  func route(_ routes: [Route]) {
+    let raw = routes.map {
+      cscp_route(
+        first: $0.range.first.rawValue, last: $0.range.last.rawValue,
+        epoch: $0.range.epoch.rawValue, address: $0.address.storage)
+    }
+    let result = cscp_set_routes(self.handle, raw, raw.count)
+    // Without memory the former ones stay: who is relayed to the wrong node is not served there.
+    precondition(result == 0 || result == -ENOMEM, "routes of ours are sorted and apart")
+  }
+
   /// Until when the ranges may be acted for; nil: not at all.
   func actUntil(_ until: Instant?) {
     cscp_set_valid_until(self.handle, UInt64(max(until?.nanoseconds ?? 0, 0)))
@@ -164,11 +179,19 @@ struct LayerSettings: Sendable {
   var t1: Duration = .seconds(15)
   var t2: Duration = .milliseconds(500)
   var t3: Duration = .seconds(20)
+  /// From where a connection may begin with a PROXY header.
+  var trusted: [Network] = []
+  /// How long a HELLO waits for its serial to be owned here, or by a node it can be relayed to.
+  var hold: Duration = .zero
 
   fileprivate func set(
-    _ config: UnsafeMutablePointer<cscp_config>, bind: UnsafePointer<CChar>
+    _ config: UnsafeMutablePointer<cscp_config>, bind: UnsafePointer<CChar>,
+    trusted: UnsafeBufferPointer<cscp_network>
   ) {
     cscp_config_init(config)
+    config.pointee.trusted = trusted.baseAddress
+    config.pointee.n_trusted = UInt32(trusted.count)
+    config.pointee.outside_hold_ms = UInt32(self.hold.millisecondsRoundedUp)
     config.pointee.bind_address = bind
     config.pointee.port = self.port
     if let ioThreads = self.ioThreads { config.pointee.n_io_threads = UInt32(ioThreads) }
@@ -178,6 +201,14 @@ struct LayerSettings: Sendable {
     config.pointee.t1_ms = UInt32(self.t1.millisecondsRoundedUp)
     config.pointee.t2_ms = UInt32(self.t2.millisecondsRoundedUp)
     config.pointee.t3_ms = UInt32(self.t3.millisecondsRoundedUp)
+  }
+}
+
+extension cscp_network {
+  fileprivate init(_ network: Network) {
+    self.init()
+    withUnsafeMutableBytes(of: &self.address) { $0.copyBytes(from: network.address) }
+    self.prefix_bits = network.prefixBits
   }
 }
 

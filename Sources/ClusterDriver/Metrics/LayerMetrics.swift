@@ -11,7 +11,7 @@ struct LayerMetric: Sendable {
   var label: (key: String, value: String)?
   let value: @Sendable (cscp_counters) -> UInt64
 
-  static let all: [LayerMetric] = connections + traffic + events + commands + inside
+  static let all: [LayerMetric] = connections + relays + traffic + events + commands + inside
 
   private static let connections: [LayerMetric] = [
     gauge("connections", "Controllers' connections open now, welcomed or not.") { $0.connections },
@@ -36,6 +36,27 @@ struct LayerMetric: Sendable {
     counter("slow_readers_total", "Sessions ended because the controller did not read.") {
       $0.slow_readers
     },
+  ]
+
+  private static let relays: [LayerMetric] = [
+    counter("proxy_headers_total", "PROXY headers taken.") { $0.proxies_taken },
+    counter("proxy_headers_refused_total", "PROXY headers from elsewhere, or malformed.") {
+      $0.proxies_refused
+    },
+    gauge("relays", "Controllers of other nodes that came in here, now.") { $0.relays },
+    counter("relay_attaches_total", "Times the owner of such a controller was reached.") {
+      $0.relay_attaches
+    },
+    counter("relay_losses_total", "Times an owner that was reached went away.") {
+      $0.relay_losses
+    },
+    counter("relay_failures_total", "Attempts to reach an owner that failed.") {
+      $0.relay_failures
+    },
+    relayed("relayed_frames_total", "Frames passed on", "up") { $0.relay_frames_up },
+    relayed("relayed_frames_total", "Frames passed on", "down") { $0.relay_frames_down },
+    relayed("relayed_bytes_total", "Bytes passed on", "up") { $0.relay_bytes_up },
+    relayed("relayed_bytes_total", "Bytes passed on", "down") { $0.relay_bytes_down },
   ]
 
   private static let traffic: [LayerMetric] = [
@@ -108,6 +129,15 @@ struct LayerMetric: Sendable {
       name: "connections_refused_total", kind: .counter,
       help: "Connections turned away: told BUSY, or over the limit of connections.",
       label: ("reason", reason), value: value)
+  }
+
+  private static func relayed(
+    _ name: String, _ what: String, _ direction: String,
+    _ value: @escaping @Sendable (cscp_counters) -> UInt64
+  ) -> LayerMetric {
+    LayerMetric(
+      name: name, kind: .counter, help: "\(what): up = to the owner, down = to the controller.",
+      label: ("direction", direction), value: value)
   }
 
   private static func layerCommand(

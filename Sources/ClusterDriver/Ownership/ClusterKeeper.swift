@@ -37,6 +37,7 @@ final class ClusterKeeper: NodeOwnership {
   }
 
   private let layer: ControllerLayer
+  private let routes: RouteTable
   private let commands: CommandPipeline
   private let log: Logger
   private let state = Mutex(State())
@@ -51,6 +52,7 @@ final class ClusterKeeper: NodeOwnership {
     log: Logger
   ) throws {
     self.layer = layer
+    self.routes = RouteTable(layer: layer, log: log)
     self.commands = commands
     self.log = log
     let member = try ClusterMember(
@@ -58,7 +60,10 @@ final class ClusterKeeper: NodeOwnership {
       handlers: OwnershipLoop.Handlers(
         act: { [weak self] in self?.act(for: $0, until: $1) },
         seal: { [weak self] in self?.seal($0, move: $1) },
-        changed: { [weak self] view in self?.state.withLock { $0.view = view } },
+        changed: { [weak self] view in
+          self?.state.withLock { $0.view = view }
+          self?.routes.follow(view)
+        },
         ended: { [weak self] in self?.ended($0) }))
     self.member.withLock { $0 = member }
   }
@@ -80,7 +85,10 @@ final class ClusterKeeper: NodeOwnership {
 
   var progress: UInt64? { self.present?.progress }
 
-  func begin() { self.present?.start() }
+  func begin() {
+    self.routes.start()
+    self.present?.start()
+  }
 
   // MARK: From the member, on its thread
 
@@ -200,6 +208,7 @@ final class ClusterKeeper: NodeOwnership {
   func close() {
     let member = self.member.withLock { $0.take() }
     member?.close()
+    self.routes.close()
     // Whatever was held: this node is over.
     self.layer.actUntil(nil)
   }

@@ -102,7 +102,8 @@ struct ConfigurationReaderTests {
   static let unusual = [
     ("redis", "redis://10.0.0.5:6380/3"), ("vendor", "grpc://localhost:7002"), ("port", "0"),
     ("bind", "::1"), ("node-id", "host-1:5001"), ("advertise", "[2001:db8::1]:5001"),
-    ("cluster", "north"), ("peers", "[::1]:0"), ("tolerance", "3"), ("state-file", "/tmp/state"),
+    ("cluster", "north"), ("peers", "[::1]:0"), ("tolerance", "3"),
+    ("trusted-proxies", "10.0.0.0/24,2001:db8::1"), ("state-file", "/tmp/state"),
     ("admin", "unix:/run/x.sock"), ("metrics", "[::1]:0"), ("io-threads", "3"),
     ("connections-max", "1000000"), ("window", "1024/1"), ("t1", "1m"), ("t2", "20ms"),
     ("t3", "1h"), ("in-flight-bytes", "64KiB"), ("log", "stderr"), ("log-level", "trace"),
