@@ -101,7 +101,8 @@ private final class PeerService: Clusterdriver_V1_DriverPeer.SimpleServiceProtoc
     guard request.asked == self.me.name else {
       throw RPCError(
         code: .invalidArgument,
-        message: "this is \(self.me), not \(request.asked): two nodes say they are reached here; see --peers")
+        message: "this is \(self.me), not \(request.asked): two nodes say they are reached here;"
+          + " see --peers")
     }
     let loop = try self.present()
     let answer = await withCheckedContinuation { continuation in
