@@ -79,7 +79,9 @@ extension NodeOwnership {
   /// A member that may act is ready, whether or not it has ranges at present: it will.
   fileprivate var readiness: Readiness {
     guard self.progress != nil else { return .ready }
-    guard let view = self.view else { return .notReady("joining the cluster: Redis is not reached") }
+    guard let view = self.view else {
+      return .notReady("joining the cluster: Redis is not reached")
+    }
     guard let until = view.validUntil, .now < until else {
       return .notReady("the lease has run out: neither Redis nor enough of the other nodes answer")
     }

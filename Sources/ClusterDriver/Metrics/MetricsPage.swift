@@ -33,7 +33,9 @@ enum MetricsPage {
     let gauges: [(String, String, UInt64)] = [
       ("ranges_owned", "Ranges of serials the node acts for.", ownership.ranges),
       ("members", "Nodes on the cluster's list, as this one knows it.", ownership.members),
-      ("leading", "Whether the node leads the cluster (1) or not (0).", ownership.isLeading ? 1 : 0),
+      (
+        "leading", "Whether the node leads the cluster (1) or not (0).", ownership.isLeading ? 1 : 0
+      ),
       (
         "acting_by_promises",
         "Whether Redis is away and the node acts by its peers' promises (1) or not (0).",
