@@ -13,7 +13,10 @@ struct Clusterctl: AsyncParsableCommand {
       reached, 6 superseded.
       """,
     version: "1.0.0",
-    subcommands: [List.self, Controllers.self, Send.self, Tail.self, Check.self])
+    subcommands: [
+      List.self, Topology.self, Ranges.self, Controllers.self, Send.self, Tail.self, Drain.self,
+      Undrain.self, Check.self,
+    ])
 
   static func main() async {
     signal(SIGPIPE, SIG_DFL)  // `clusterctl tail | head` ends in silence

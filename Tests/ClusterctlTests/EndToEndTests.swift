@@ -41,6 +41,47 @@ private struct TwoControllers: Clusterdriver_V1_DriverAdmin.SimpleServiceProtoco
     }
   }
 
+  private var cluster: Clusterdriver_V1_ClusterStatus {
+    .with {
+      $0.nodeID = "door-1:5001"
+      $0.leader = "door-2:5001"
+      $0.term = 3
+      $0.leaseMs = 900
+      $0.members = [
+        .with {
+          $0.nodeID = "door-1:5001"
+          $0.state = "alive"
+          $0.ranges = 1
+        },
+        .with {
+          $0.nodeID = "door-2:5001"
+          $0.state = "dead"
+        },
+      ]
+    }
+  }
+
+  func getCluster(
+    request: Clusterdriver_V1_GetClusterRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_ClusterStatus {
+    var cluster = self.cluster
+    if !request.withoutRanges {
+      cluster.ranges = [(1, 99), (100, UInt64.max - 1)].map { first, last in
+        .with {
+          $0.first = first
+          $0.last = last
+          $0.owner = "door-1:5001"
+          $0.successors = ["door-2:5001"]
+        }
+      }
+    }
+    return cluster
+  }
+
+  func setDraining(
+    request: Clusterdriver_V1_SetDrainingRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_ClusterStatus { self.cluster }
+
   func tail(
     request: Clusterdriver_V1_NodeTailRequest, response: RPCWriter<Clusterdriver_V1_NodeTailItem>,
     context: ServerContext
@@ -116,6 +157,24 @@ struct EndToEndTests {
     try await withGRPCServer(transport: transport, services: [TwoControllers()]) { _ in
       _ = try await transport.listeningAddress
       try await body("unix:\(path)")
+    }
+  }
+
+  @Test("topology and ranges show the cluster; a drain that does not come to an end says so")
+  func cluster() async throws {
+    try await withNode { admin in
+      let topology = try await run("topology", "--admin", admin)
+      #expect(topology.status == 0, "\(topology)")
+      #expect(topology.output.contains("as door-1:5001 sees it (term 3, lease for 900 ms)"))
+      #expect(topology.output.contains("dead"))
+      let ranges = try await run("ranges", "--admin", admin, "--serial", "100", "-f", "tsv")
+      #expect(ranges.output.split(separator: "\n").count == 2, "\(ranges)")
+      #expect(ranges.output.contains("18446744073709551614"), "\(ranges)")
+      let drain = try await run("drain", "--admin", admin, "--within", "300ms")
+      #expect(drain.status == 1 && drain.errors.contains("still owns 1 ranges"), "\(drain)")
+      let atOnce = try await run("drain", "--admin", admin, "--no-wait")
+      #expect(atOnce.status == 0, "\(atOnce)")
+      #expect(try await run("undrain", "--admin", admin).status == 0)
     }
   }
 

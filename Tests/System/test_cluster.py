@@ -99,3 +99,36 @@ def test_redis_that_restarts_empty_disconnects_nobody(lab):
     wait_for(lambda: sum(sessions(node) for node in nodes) == 40, 5, "all are served")
     assert fleet.progress.get("reconnects", 0) == before, json.dumps(fleet.progress)
     assert_whole(fleet.report())
+
+
+def test_a_drained_node_owns_nothing_and_its_controllers_notice_nothing(lab):
+    _, vendor, nodes, ports = start(lab, 3)
+    fleet = lab.fleet(ports, 90, 5, "25s", vendor=vendor, options=[*QUICK, "--drain", "30s"])
+    fleet.wait_connected(90, 20)
+    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
+    wait_for(lambda: sum(sessions(node) for node in nodes) == 90, 20, "all are served")
+    before = fleet.progress.get("reconnects", 0)
+    code, output, errors = lab.run("clusterctl", "drain", "--admin", nodes[1].admin, seconds=40)
+    assert code == 0 and "owns nothing: it may be stopped" in output, output + errors
+    assert owned(nodes[1]) == 0
+    wait_for(lambda: sessions(nodes[0]) + sessions(nodes[2]) == 90, 5, "the others serve them all")
+    code, output, errors = lab.run("clusterctl", "topology", "--admin", nodes[0].admin, "-f", "json")
+    assert code == 0, errors
+    states = sorted(member["state"] for member in json.loads(output))
+    assert states == ["alive", "alive", "draining"], output
+    code, output, errors = lab.run("clusterctl", "ranges", "--admin", nodes[2].admin, "-f", "json")
+    assert code == 0, errors
+    ranges = json.loads(output)
+    assert ranges[0]["first"] == 1 and ranges[-1]["last"] == 2**64 - 2
+    assert all(a["last"] + 1 == b["first"] for a, b in zip(ranges, ranges[1:])), output
+    assert len({r["owner"] for r in ranges}) == 2, output
+    assert fleet.progress.get("reconnects", 0) == before
+    assert lab.run("clusterctl", "undrain", "--admin", nodes[1].admin)[0] == 0
+    wait_for(lambda: owned(nodes[1]) > 0, 20, "it owns ranges again")
+    assert_whole(fleet.report())
+
+
+def test_a_node_on_its_own_has_no_cluster_to_show(lab):
+    node = lab.node("memory:", lab.vendor())
+    code, _, errors = lab.run("clusterctl", "topology", "--admin", node.admin)
+    assert code == 5 and "on its own" in errors, errors

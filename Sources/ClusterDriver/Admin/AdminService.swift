@@ -75,6 +75,29 @@ struct AdminService: Clusterdriver_V1_DriverAdmin.SimpleServiceProtocol {
     }
   }
 
+  func getCluster(
+    request: Clusterdriver_V1_GetClusterRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_ClusterStatus {
+    Clusterdriver_V1_ClusterStatus(
+      try self.cluster(), withRanges: !request.withoutRanges, at: .now)
+  }
+
+  func setDraining(
+    request: Clusterdriver_V1_SetDrainingRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_ClusterStatus {
+    _ = try self.cluster()
+    self.node.drain(request.draining)
+    return Clusterdriver_V1_ClusterStatus(try self.cluster(), withRanges: false, at: .now)
+  }
+
+  private func cluster() throws -> OwnershipView {
+    if let cluster = self.node.cluster { return cluster }
+    throw RPCError(
+      code: .failedPrecondition,
+      message: "the node is not in a cluster: it is on its own (--redis memory:), or has not"
+        + " reached Redis yet")
+  }
+
   private func page(
     from serial: UInt64, limit: Int
   ) async throws -> [Clusterdriver_V1_NodeController] {

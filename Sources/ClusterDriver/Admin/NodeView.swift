@@ -20,6 +20,11 @@ protocol NodeView: Sendable {
   /// command (a bad id, a missing deadline) is a result too: refused, `bad_command`.
   func send(_ command: Clusterdriver_V1_Command) async -> Clusterdriver_V1_CommandResult
 
+  /// The cluster as the node sees it; nil when it is on its own.
+  var cluster: OwnershipView? { get }
+  /// Empties the node, or takes that back.
+  func drain(_ isDraining: Bool)
+
   /// Where the node offers the events it takes.
   var tail: TailHub { get }
 }

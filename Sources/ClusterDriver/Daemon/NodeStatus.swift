@@ -71,6 +71,10 @@ extension Node: NodeView {
     return sessions.map { Clusterdriver_V1_NodeController($0) }
   }
 
+  var cluster: OwnershipView? { self.ownership.view }
+
+  func drain(_ isDraining: Bool) { self.ownership.drain(isDraining) }
+
   func send(_ command: Clusterdriver_V1_Command) async -> Clusterdriver_V1_CommandResult {
     do {
       return Clusterdriver_V1_CommandResult(try await self.commands.send(command))

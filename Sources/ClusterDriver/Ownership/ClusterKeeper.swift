@@ -32,6 +32,8 @@ final class ClusterKeeper: NodeOwnership {
     var view: OwnershipView?
     var sealing: [Sealing] = []
     var survey = LoadSurvey()
+    /// What the node says of itself.
+    var status = MemberStatus()
     var ration = RateLimit<String>(
       burst: ClusterKeeper.raises.burst, every: ClusterKeeper.raises.every, keysMax: 4)
   }
@@ -65,6 +67,7 @@ final class ClusterKeeper: NodeOwnership {
           self?.routes.follow(view)
         },
         ended: { [weak self] in self?.ended($0) }))
+    self.state.withLock { $0.status = member.status }
     self.member.withLock { $0 = member }
   }
 
@@ -191,6 +194,16 @@ final class ClusterKeeper: NodeOwnership {
   }
 
   // MARK: End
+
+  func drain(_ isDraining: Bool) {
+    let status = self.state.withLock { state in
+      state.status.draining = isDraining
+      return state.status
+    }
+    self.log.notice(
+      isDraining ? "draining: what this node has goes to the others" : "drains no more")
+    self.present?.happened(.status(status))
+  }
 
   func stop() { self.present?.happened(.stop) }
 

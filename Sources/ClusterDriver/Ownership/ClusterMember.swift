@@ -42,6 +42,8 @@ package final class ClusterMember: Sendable {
   }
 
   package let me: Owner
+  /// What it says of itself at first.
+  package let status: MemberStatus
   private let redis: RedisLink
   private let loop: OwnershipLoop
   private let links: PeerLinks
@@ -71,6 +73,7 @@ package final class ClusterMember: Sendable {
         link: redis, cluster: settings.cluster, timeout: settings.timing.callTimeout),
       peers: links, memory: memory, log: log, handlers: handlers)
     self.me = me
+    self.status = status
     self.redis = redis
     self.links = links
     self.server = server

@@ -15,6 +15,8 @@ protocol NodeOwnership: Sendable {
   func tick() -> ContinuousClock.Instant?
   /// Counts what the node's controllers cost it. BLOCKS on the controllers' threads, for seconds at most.
   func survey()
+  /// What the node has is moved to the others, and nothing given to it; or that is taken back.
+  func drain(_ isDraining: Bool)
   /// Nothing more is taken up.
   func stop()
   /// All work has ended: gives back what is held, and waits for that. BLOCKS, a second at most.

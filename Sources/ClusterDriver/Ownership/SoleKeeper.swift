@@ -28,6 +28,7 @@ final class SoleKeeper: NodeOwnership {
 
   func tick() -> ContinuousClock.Instant? { nil }
   func survey() {}
+  func drain(_ isDraining: Bool) {}
   func stop() {}
   func finish() {}
   func close() {}

@@ -74,12 +74,40 @@ public enum Clusterdriver_V1_DriverAdmin: Sendable {
                 type: .serverStreaming
             )
         }
+        /// Namespace for "GetCluster" metadata.
+        public enum GetCluster: Sendable {
+            /// Request type for "GetCluster".
+            public typealias Input = Clusterdriver_V1_GetClusterRequest
+            /// Response type for "GetCluster".
+            public typealias Output = Clusterdriver_V1_ClusterStatus
+            /// Descriptor for "GetCluster".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.DriverAdmin"),
+                method: "GetCluster",
+                type: .unary
+            )
+        }
+        /// Namespace for "SetDraining" metadata.
+        public enum SetDraining: Sendable {
+            /// Request type for "SetDraining".
+            public typealias Input = Clusterdriver_V1_SetDrainingRequest
+            /// Response type for "SetDraining".
+            public typealias Output = Clusterdriver_V1_ClusterStatus
+            /// Descriptor for "SetDraining".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.DriverAdmin"),
+                method: "SetDraining",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "clusterdriver.v1.DriverAdmin" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             GetNode.descriptor,
             ListControllers.descriptor,
             SendCommand.descriptor,
-            Tail.descriptor
+            Tail.descriptor,
+            GetCluster.descriptor,
+            SetDraining.descriptor
         ]
     }
 }
@@ -174,6 +202,43 @@ extension Clusterdriver_V1_DriverAdmin {
             request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_NodeTailRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_NodeTailItem>
+
+        /// Handle the "GetCluster" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The cluster as this node sees it. FAILED_PRECONDITION: the node is on its own.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_GetClusterRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_ClusterStatus` messages.
+        func getCluster(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_GetClusterRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterStatus>
+
+        /// Handle the "SetDraining" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Empties this node, or takes that back: while it drains it is given nothing, and what it has is
+        /// > moved to the others. Until it is taken back, or the node starts anew.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_SetDrainingRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_ClusterStatus` messages.
+        func setDraining(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_SetDrainingRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterStatus>
     }
 
     /// Service protocol for the "clusterdriver.v1.DriverAdmin" service.
@@ -252,6 +317,43 @@ extension Clusterdriver_V1_DriverAdmin {
             request: GRPCCore.ServerRequest<Clusterdriver_V1_NodeTailRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_NodeTailItem>
+
+        /// Handle the "GetCluster" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The cluster as this node sees it. FAILED_PRECONDITION: the node is on its own.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_GetClusterRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Clusterdriver_V1_ClusterStatus` message.
+        func getCluster(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_GetClusterRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus>
+
+        /// Handle the "SetDraining" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Empties this node, or takes that back: while it drains it is given nothing, and what it has is
+        /// > moved to the others. Until it is taken back, or the node starts anew.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_SetDrainingRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Clusterdriver_V1_ClusterStatus` message.
+        func setDraining(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_SetDrainingRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus>
     }
 
     /// Simple service protocol for the "clusterdriver.v1.DriverAdmin" service.
@@ -330,6 +432,43 @@ extension Clusterdriver_V1_DriverAdmin {
             response: GRPCCore.RPCWriter<Clusterdriver_V1_NodeTailItem>,
             context: GRPCCore.ServerContext
         ) async throws
+
+        /// Handle the "GetCluster" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The cluster as this node sees it. FAILED_PRECONDITION: the node is on its own.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_GetClusterRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Clusterdriver_V1_ClusterStatus` to respond with.
+        func getCluster(
+            request: Clusterdriver_V1_GetClusterRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Clusterdriver_V1_ClusterStatus
+
+        /// Handle the "SetDraining" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Empties this node, or takes that back: while it drains it is given nothing, and what it has is
+        /// > moved to the others. Until it is taken back, or the node starts anew.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_SetDrainingRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Clusterdriver_V1_ClusterStatus` to respond with.
+        func setDraining(
+            request: Clusterdriver_V1_SetDrainingRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Clusterdriver_V1_ClusterStatus
     }
 }
 
@@ -376,6 +515,28 @@ extension Clusterdriver_V1_DriverAdmin.StreamingServiceProtocol {
             serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_NodeTailItem>(),
             handler: { request, context in
                 try await self.tail(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Clusterdriver_V1_DriverAdmin.Method.GetCluster.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_GetClusterRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_ClusterStatus>(),
+            handler: { request, context in
+                try await self.getCluster(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Clusterdriver_V1_DriverAdmin.Method.SetDraining.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_SetDrainingRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_ClusterStatus>(),
+            handler: { request, context in
+                try await self.setDraining(
                     request: request,
                     context: context
                 )
@@ -429,6 +590,28 @@ extension Clusterdriver_V1_DriverAdmin.ServiceProtocol {
             context: context
         )
         return response
+    }
+
+    public func getCluster(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_GetClusterRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterStatus> {
+        let response = try await self.getCluster(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func setDraining(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_SetDrainingRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterStatus> {
+        let response = try await self.setDraining(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
     }
 }
 
@@ -492,6 +675,32 @@ extension Clusterdriver_V1_DriverAdmin.SimpleServiceProtocol {
                 )
                 return [:]
             }
+        )
+    }
+
+    public func getCluster(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_GetClusterRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus> {
+        return GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus>(
+            message: try await self.getCluster(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func setDraining(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_SetDrainingRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus> {
+        return GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus>(
+            message: try await self.setDraining(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
         )
     }
 }
@@ -592,6 +801,53 @@ extension Clusterdriver_V1_DriverAdmin {
             deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_NodeTailItem>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Clusterdriver_V1_NodeTailItem>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "GetCluster" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The cluster as this node sees it. FAILED_PRECONDITION: the node is on its own.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_GetClusterRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_GetClusterRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_ClusterStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func getCluster<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_GetClusterRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_GetClusterRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_ClusterStatus>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "SetDraining" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Empties this node, or takes that back: while it drains it is given nothing, and what it has is
+        /// > moved to the others. Until it is taken back, or the node starts anew.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_SetDrainingRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_SetDrainingRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_ClusterStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func setDraining<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_SetDrainingRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_SetDrainingRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_ClusterStatus>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -739,6 +995,75 @@ extension Clusterdriver_V1_DriverAdmin {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "GetCluster" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The cluster as this node sees it. FAILED_PRECONDITION: the node is on its own.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_GetClusterRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_GetClusterRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_ClusterStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func getCluster<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_GetClusterRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_GetClusterRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_ClusterStatus>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Clusterdriver_V1_DriverAdmin.Method.GetCluster.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "SetDraining" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Empties this node, or takes that back: while it drains it is given nothing, and what it has is
+        /// > moved to the others. Until it is taken back, or the node starts anew.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_SetDrainingRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_SetDrainingRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_ClusterStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func setDraining<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_SetDrainingRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_SetDrainingRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_ClusterStatus>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Clusterdriver_V1_DriverAdmin.Method.SetDraining.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -849,6 +1174,65 @@ extension Clusterdriver_V1_DriverAdmin.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_NodeTailRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_NodeTailItem>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "GetCluster" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The cluster as this node sees it. FAILED_PRECONDITION: the node is on its own.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_GetClusterRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func getCluster<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_GetClusterRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.getCluster(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_GetClusterRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_ClusterStatus>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "SetDraining" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Empties this node, or takes that back: while it drains it is given nothing, and what it has is
+    /// > moved to the others. Until it is taken back, or the node starts anew.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_SetDrainingRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func setDraining<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_SetDrainingRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.setDraining(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_SetDrainingRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_ClusterStatus>(),
             options: options,
             onResponse: handleResponse
         )
@@ -977,6 +1361,73 @@ extension Clusterdriver_V1_DriverAdmin.ClientProtocol {
             metadata: metadata
         )
         return try await self.tail(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "GetCluster" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The cluster as this node sees it. FAILED_PRECONDITION: the node is on its own.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func getCluster<Result>(
+        _ message: Clusterdriver_V1_GetClusterRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_GetClusterRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.getCluster(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "SetDraining" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Empties this node, or takes that back: while it drains it is given nothing, and what it has is
+    /// > moved to the others. Until it is taken back, or the node starts anew.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func setDraining<Result>(
+        _ message: Clusterdriver_V1_SetDrainingRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_SetDrainingRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.setDraining(
             request: request,
             options: options,
             onResponse: handleResponse

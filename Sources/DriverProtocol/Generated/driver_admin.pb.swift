@@ -141,6 +141,130 @@ public nonisolated struct Clusterdriver_V1_NodeStatus: @unchecked Sendable {
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
+public nonisolated struct Clusterdriver_V1_GetClusterRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Leave the ranges out: there may be thousands.
+  public var withoutRanges: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_SetDrainingRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var draining: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_ClusterStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The node that says this.
+  public var nodeID: String = String()
+
+  /// Identity of the store it last had an answer from; empty: none yet.
+  public var store: String = String()
+
+  /// Name of the leading node, empty when there is none, and its term.
+  public var leader: String = String()
+
+  public var term: UInt64 = 0
+
+  /// Number of the member list.
+  public var list: UInt64 = 0
+
+  /// Redis is away and this node acts by the promises of the others.
+  public var actingByPromises: Bool = false
+
+  /// Time for which this node may act without another word from Redis or its peers, ms; 0 = it may not.
+  public var leaseMs: UInt64 = 0
+
+  /// By name.
+  public var members: [Clusterdriver_V1_ClusterMember] = []
+
+  /// By first serial.
+  public var ranges: [Clusterdriver_V1_ClusterRange] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_ClusterMember: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var nodeID: String = String()
+
+  /// Of its present life; 0: it has no session.
+  public var incarnation: UInt64 = 0
+
+  /// "alive", "draining", "stopped" (it gave its session back), "dead" (silent for a TTL), "missing".
+  public var state: String = String()
+
+  /// On the member list: its promise counts.
+  public var listed: Bool = false
+
+  /// Where controllers are relayed to, and where peers ask, host:port.
+  public var controllersAt: String = String()
+
+  public var peersAt: String = String()
+
+  /// Ranges it owns, and the load of all of them.
+  public var ranges: UInt64 = 0
+
+  public var weight: UInt64 = 0
+
+  /// Of its program.
+  public var version: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_ClusterRange: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var first: UInt64 = 0
+
+  /// Included.
+  public var last: UInt64 = 0
+
+  /// Empty: nobody.
+  public var owner: String = String()
+
+  public var epoch: UInt64 = 0
+
+  /// Controllers, and events per second by fours.
+  public var weight: UInt64 = 0
+
+  /// Who claims it when its owner ends, in that order.
+  public var successors: [String] = []
+
+  /// To whom it is being moved; empty: it is not.
+  public var movingTo: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
 public nonisolated struct Clusterdriver_V1_ListNodeControllersRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -460,6 +584,266 @@ nonisolated extension Clusterdriver_V1_NodeStatus: SwiftProtobuf.Message, SwiftP
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_GetClusterRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GetClusterRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}without_ranges\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.withoutRanges) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.withoutRanges != false {
+      try visitor.visitSingularBoolField(value: self.withoutRanges, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_GetClusterRequest, rhs: Clusterdriver_V1_GetClusterRequest) -> Bool {
+    if lhs.withoutRanges != rhs.withoutRanges {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_SetDrainingRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".SetDrainingRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}draining\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.draining) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.draining != false {
+      try visitor.visitSingularBoolField(value: self.draining, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_SetDrainingRequest, rhs: Clusterdriver_V1_SetDrainingRequest) -> Bool {
+    if lhs.draining != rhs.draining {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ClusterStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}store\0\u{1}leader\0\u{1}term\0\u{1}list\0\u{3}acting_by_promises\0\u{3}lease_ms\0\u{1}members\0\u{1}ranges\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.nodeID) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.store) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.leader) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.term) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.list) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.actingByPromises) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.leaseMs) }()
+      case 8: try { try decoder.decodeRepeatedMessageField(value: &self.members) }()
+      case 9: try { try decoder.decodeRepeatedMessageField(value: &self.ranges) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.nodeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.nodeID, fieldNumber: 1)
+    }
+    if !self.store.isEmpty {
+      try visitor.visitSingularStringField(value: self.store, fieldNumber: 2)
+    }
+    if !self.leader.isEmpty {
+      try visitor.visitSingularStringField(value: self.leader, fieldNumber: 3)
+    }
+    if self.term != 0 {
+      try visitor.visitSingularUInt64Field(value: self.term, fieldNumber: 4)
+    }
+    if self.list != 0 {
+      try visitor.visitSingularUInt64Field(value: self.list, fieldNumber: 5)
+    }
+    if self.actingByPromises != false {
+      try visitor.visitSingularBoolField(value: self.actingByPromises, fieldNumber: 6)
+    }
+    if self.leaseMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.leaseMs, fieldNumber: 7)
+    }
+    if !self.members.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.members, fieldNumber: 8)
+    }
+    if !self.ranges.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.ranges, fieldNumber: 9)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_ClusterStatus, rhs: Clusterdriver_V1_ClusterStatus) -> Bool {
+    if lhs.nodeID != rhs.nodeID {return false}
+    if lhs.store != rhs.store {return false}
+    if lhs.leader != rhs.leader {return false}
+    if lhs.term != rhs.term {return false}
+    if lhs.list != rhs.list {return false}
+    if lhs.actingByPromises != rhs.actingByPromises {return false}
+    if lhs.leaseMs != rhs.leaseMs {return false}
+    if lhs.members != rhs.members {return false}
+    if lhs.ranges != rhs.ranges {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_ClusterMember: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ClusterMember"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}incarnation\0\u{1}state\0\u{1}listed\0\u{3}controllers_at\0\u{3}peers_at\0\u{1}ranges\0\u{1}weight\0\u{1}version\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.nodeID) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.incarnation) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.state) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.listed) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.controllersAt) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.peersAt) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.ranges) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.weight) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.version) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.nodeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.nodeID, fieldNumber: 1)
+    }
+    if self.incarnation != 0 {
+      try visitor.visitSingularUInt64Field(value: self.incarnation, fieldNumber: 2)
+    }
+    if !self.state.isEmpty {
+      try visitor.visitSingularStringField(value: self.state, fieldNumber: 3)
+    }
+    if self.listed != false {
+      try visitor.visitSingularBoolField(value: self.listed, fieldNumber: 4)
+    }
+    if !self.controllersAt.isEmpty {
+      try visitor.visitSingularStringField(value: self.controllersAt, fieldNumber: 5)
+    }
+    if !self.peersAt.isEmpty {
+      try visitor.visitSingularStringField(value: self.peersAt, fieldNumber: 6)
+    }
+    if self.ranges != 0 {
+      try visitor.visitSingularUInt64Field(value: self.ranges, fieldNumber: 7)
+    }
+    if self.weight != 0 {
+      try visitor.visitSingularUInt64Field(value: self.weight, fieldNumber: 8)
+    }
+    if self.version != 0 {
+      try visitor.visitSingularUInt64Field(value: self.version, fieldNumber: 9)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_ClusterMember, rhs: Clusterdriver_V1_ClusterMember) -> Bool {
+    if lhs.nodeID != rhs.nodeID {return false}
+    if lhs.incarnation != rhs.incarnation {return false}
+    if lhs.state != rhs.state {return false}
+    if lhs.listed != rhs.listed {return false}
+    if lhs.controllersAt != rhs.controllersAt {return false}
+    if lhs.peersAt != rhs.peersAt {return false}
+    if lhs.ranges != rhs.ranges {return false}
+    if lhs.weight != rhs.weight {return false}
+    if lhs.version != rhs.version {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_ClusterRange: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ClusterRange"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}first\0\u{1}last\0\u{1}owner\0\u{1}epoch\0\u{1}weight\0\u{1}successors\0\u{3}moving_to\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.first) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.last) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.owner) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.weight) }()
+      case 6: try { try decoder.decodeRepeatedStringField(value: &self.successors) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.movingTo) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.first != 0 {
+      try visitor.visitSingularUInt64Field(value: self.first, fieldNumber: 1)
+    }
+    if self.last != 0 {
+      try visitor.visitSingularUInt64Field(value: self.last, fieldNumber: 2)
+    }
+    if !self.owner.isEmpty {
+      try visitor.visitSingularStringField(value: self.owner, fieldNumber: 3)
+    }
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 4)
+    }
+    if self.weight != 0 {
+      try visitor.visitSingularUInt64Field(value: self.weight, fieldNumber: 5)
+    }
+    if !self.successors.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.successors, fieldNumber: 6)
+    }
+    if !self.movingTo.isEmpty {
+      try visitor.visitSingularStringField(value: self.movingTo, fieldNumber: 7)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_ClusterRange, rhs: Clusterdriver_V1_ClusterRange) -> Bool {
+    if lhs.first != rhs.first {return false}
+    if lhs.last != rhs.last {return false}
+    if lhs.owner != rhs.owner {return false}
+    if lhs.epoch != rhs.epoch {return false}
+    if lhs.weight != rhs.weight {return false}
+    if lhs.successors != rhs.successors {return false}
+    if lhs.movingTo != rhs.movingTo {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

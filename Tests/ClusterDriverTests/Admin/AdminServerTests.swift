@@ -49,6 +49,10 @@ struct AdminServerTests {
       }
     }
 
+    let members = Mutex<OwnershipView?>(nil)
+    var cluster: OwnershipView? { self.members.withLock { $0 } }
+    func drain(_ isDraining: Bool) {}
+
     func send(_ command: Clusterdriver_V1_Command) async -> Clusterdriver_V1_CommandResult {
       if command.serial == 9 {
         await withCheckedContinuation { continuation in

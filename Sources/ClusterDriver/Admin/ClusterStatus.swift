@@ -1,0 +1,70 @@
+import DriverProtocol
+import Election
+
+extension Clusterdriver_V1_ClusterStatus {
+  init(_ view: OwnershipView, withRanges: Bool, at now: Instant) {
+    self.init()
+    self.nodeID = view.me.node.name
+    self.store = view.identity?.text ?? ""
+    self.leader = view.leader.map(\.leader.node.name) ?? ""
+    self.term = view.leader?.term.rawValue ?? 0
+    self.list = view.list.number
+    self.actingByPromises = view.actsByPromises
+    if let until = view.validUntil, now < until {
+      self.leaseMs = UInt64((until - now).wholeNanoseconds / 1_000_000)
+    }
+    var owned: [NodeID: (ranges: UInt64, weight: UInt64)] = [:]
+    for record in view.table.values {
+      guard let owner = record.owner?.node else { continue }
+      owned[owner, default: (0, 0)].ranges += 1
+      owned[owner, default: (0, 0)].weight += record.load.weight
+    }
+    let names = Set(view.peers.sessions.map(\.node)).union(view.list.nodes).union(owned.keys)
+    self.members = names.sorted().map { node in
+      var member = Clusterdriver_V1_ClusterMember(node, of: view, at: now)
+      member.ranges = owned[node]?.ranges ?? 0
+      member.weight = owned[node]?.weight ?? 0
+      return member
+    }
+    guard withRanges else { return }
+    self.ranges = view.table.values.sorted { $0.first < $1.first }.map {
+      Clusterdriver_V1_ClusterRange($0)
+    }
+  }
+}
+
+extension Clusterdriver_V1_ClusterMember {
+  fileprivate init(_ node: NodeID, of view: OwnershipView, at now: Instant) {
+    self.init()
+    self.nodeID = node.name
+    self.listed = view.list.added[node] != nil
+    guard let session = view.peers.session(of: node) else {
+      self.state = "missing"
+      return
+    }
+    self.incarnation = session.value.incarnation.rawValue
+    self.controllersAt = session.status.controllersAt
+    self.peersAt = session.status.peersAt
+    self.version = session.status.version
+    if session.released {
+      self.state = "stopped"
+    } else if node != view.me.node, view.peers.isDead(node, at: now) {
+      self.state = "dead"
+    } else {
+      self.state = session.status.draining ? "draining" : "alive"
+    }
+  }
+}
+
+extension Clusterdriver_V1_ClusterRange {
+  fileprivate init(_ record: RangeRecord) {
+    self.init()
+    self.first = record.first.rawValue
+    self.last = record.last.rawValue
+    self.owner = record.owner?.node.name ?? ""
+    self.epoch = record.epoch.rawValue
+    self.weight = record.load.weight
+    self.successors = record.successors.map(\.name)
+    self.movingTo = record.move?.to.name ?? ""
+  }
+}
