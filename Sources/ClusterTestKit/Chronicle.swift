@@ -145,7 +145,7 @@ struct Chronicle {
     guard acting != before else { return }
     nodes[i].acting = acting
     let ended = before.filter { old in !acting.contains { $0.serials.overlaps(old.serials) } }
-    if !ended.isEmpty, node.machine != nil {
+    if !ended.isEmpty, node.isUp {
       tell("\(node.id) acts no more for \(Chronicle.text(ended))", at: now)
     }
     for epoch in Set(acting.map(\.epoch)).sorted() {

@@ -29,7 +29,7 @@ extension Simulation {
     switch fault.kind {
     case .crash: crash(i, comesBackIn: lasts)
     case .pause:
-      guard nodes[i].machine != nil, !nodes[i].isPaused else { return }
+      guard nodes[i].isUp, !nodes[i].isPaused else { return }
       nodes[i].isPaused = true
       agenda.enter(.resume(i), at: now + lasts)
     case .cutOff:
@@ -53,7 +53,7 @@ extension Simulation {
     case .loss: network.lossOneIn = 2 + random.below(20)
     case .slowness: network.slowOneIn = 5 + random.below(40)
     case .stop:
-      guard nodes[i].machine != nil else { return }
+      guard nodes[i].isUp else { return }
       enter(.stop, i)
       agenda.enter(
         .tell(node: i, life: nodes[i].life, .workEnded), at: now + random.ns(ms: 1...500))
@@ -62,7 +62,8 @@ extension Simulation {
   }
 
   mutating func newIdentity() -> StoreIdentity {
-    StoreIdentity(String(random.next() | 1 << 63, radix: 16))
+    // 15 digits: a string of up to 15 bytes needs no memory of its own, and these are copied all the time.
+    StoreIdentity(String((random.next() | 1 << 63) >> 4, radix: 16))
   }
 
   private mutating func enter(_ event: NodeMachine.Event, _ i: Int) {
@@ -74,9 +75,9 @@ extension Simulation {
     guard !isPeace, let every = options.loadsEvery else { return }
     agenda.enter(.loads, at: now + random.ns(ms: 0...(every * 2000)))
     let i = random.below(nodes.count)
-    guard let machine = nodes[i].machine else { return }
+    guard nodes[i].isUp else { return }
     var loads: [Serial: RangeLoad] = [:]
-    for range in machine.acting {
+    for range in nodes[i].ranges {
       let span = range.last.rawValue - range.first.rawValue
       let median = Serial(range.first.rawValue + span / 2 + 1)
       loads[range.first] = RangeLoad(
@@ -105,7 +106,7 @@ extension Simulation {
     storeIsUp = true
     for i in nodes.indices {
       if nodes[i].isPaused { agenda.enter(.resume(i), at: now) }
-      if nodes[i].machine == nil { agenda.enter(.start(i), at: now + random.ns(ms: 0...500)) }
+      if !nodes[i].isUp { agenda.enter(.start(i), at: now + random.ns(ms: 0...500)) }
       enter(.status(MemberStatus()), i)
     }
   }

@@ -69,12 +69,16 @@ struct Oracle {
       }
     }
     var stale: [OwnedRange] = []
+    // Both are by serial.
+    var next = 0
     for i in probes.indices {
       let serial = probes[i].serial
-      guard until > now, let range = ranges.first(where: { $0.serials.contains(serial) }) else {
+      while next < ranges.count, ranges[next].last < serial { next += 1 }
+      guard until > now, next < ranges.count, ranges[next].first <= serial else {
         if probes[i].holder == holder { probes[i].servedUntil = min(probes[i].servedUntil, now) }
         continue
       }
+      let range = ranges[next]
       if range.epoch < probes[i].epoch {
         stale.append(OwnedRange(first: serial, last: serial, epoch: probes[i].epoch))
         continue

@@ -10,6 +10,8 @@ final class SimulatedNode {
   private let rate: Double
 
   var machine: NodeMachine?
+  /// There is a process. Asked at every step, where a look at the machine would copy it whole.
+  private(set) var isUp = false
   /// Number of its life; its incarnation.
   var life: UInt64 = 0
   var isPaused = false
@@ -36,6 +38,7 @@ final class SimulatedNode {
 
   func start(tolerance: Int) {
     life += 1
+    isUp = true
     machine = NodeMachine(
       me: Owner(id, Incarnation(life)), timing: timing, tolerance: tolerance, memory: memory)
   }
@@ -52,6 +55,7 @@ final class SimulatedNode {
   func end() {
     if let machine { memory = machine.memory }
     machine = nil
+    isUp = false
     askers = [:]
     waiting = []
     callsUnderWay = []

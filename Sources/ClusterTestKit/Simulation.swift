@@ -95,7 +95,7 @@ public struct Simulation {
     self.options = options
     self.isTraced = isTraced
     random = Seeded(seed)
-    store = MemoryStore(identity: StoreIdentity("0000000000000001"))
+    store = MemoryStore(identity: StoreIdentity("000000000000001"))
     earlier = store
     network = SimulatedNetwork(nodes: options.nodes, isPlain: options.isPlain)
     oracle = Oracle(nodes: options.nodes, probes: options.probes)

@@ -2,12 +2,12 @@ import Election
 
 /// What happens: to nodes, in the store, on the way.
 extension Simulation {
-  mutating func handle(_ item: Item) throws(Violation) {
+  mutating func handle(_ item: consuming Item) throws(Violation) {
     if let i = item.node, nodes[i].isPaused {
       nodes[i].waiting.append(item)
       return
     }
-    switch item {
+    switch consume item {
     case .wake(let i, let life):
       guard nodes[i].wakeAt == now else { return }
       try step(i, life, .wake)
@@ -20,7 +20,7 @@ extension Simulation {
       guard nodes[i].life == life, nodes[i].callsUnderWay.remove(id) != nil else { return }
       try step(i, life, .unreachable(id))
     case .ask(let from, let life, let to, let question):
-      guard network.reaches(from, to), nodes[to].machine != nil else { return }
+      guard network.reaches(from, to), nodes[to].isUp else { return }
       nodes[to].asks += 1
       nodes[to].askers[nodes[to].asks] = (from, life)
       try step(to, nodes[to].life, .asked(question, by: nodes[from].id, token: nodes[to].asks))
@@ -61,7 +61,7 @@ extension Simulation {
   }
 
   private mutating func start(_ i: Int) throws(Violation) {
-    guard nodes[i].machine == nil else { return }
+    guard !nodes[i].isUp else { return }
     nodes[i].start(tolerance: options.tolerance)
     if isTraced { note("\(nodes[i].id) starts, life \(nodes[i].life)") }
     try step(i, nodes[i].life, .wake)
@@ -83,7 +83,7 @@ extension Simulation {
   private mutating func step(
     _ i: Int, _ life: UInt64, _ event: NodeMachine.Event
   ) throws(Violation) {
-    guard nodes[i].machine != nil, nodes[i].life == life else { return }
+    guard nodes[i].isUp, nodes[i].life == life else { return }
     if case .wake = event { nodes[i].wakeAt = nil }
     for directive in nodes[i].machine!.step(event, at: nodes[i].clock(now)) {
       if crashesBetweenDirectives, random.once(in: 20_000) {
@@ -93,7 +93,7 @@ extension Simulation {
       chronicle?.told(directive, nodes[i].id, at: now)
       if isTraced, !directive.isWake { note("  \(nodes[i].id)/\(life) \(directive)") }
       try carryOut(directive, i, life)
-      guard nodes[i].machine != nil else { return }
+      guard nodes[i].isUp else { return }
     }
   }
 
@@ -144,7 +144,7 @@ extension Simulation {
   private func index(of node: NodeID) -> Int? { nodes.firstIndex { $0.id == node } }
 
   mutating func crash(_ i: Int, comesBackIn ns: Int64?) {
-    guard nodes[i].machine != nil else { return }
+    guard nodes[i].isUp else { return }
     if isTraced { note("\(nodes[i].id) dies") }
     report.crashes += 1
     end(i, comesBackIn: ns)
