@@ -42,20 +42,37 @@ public struct FailsafeMachine: Sendable, Equatable {
     var consentedAgainst: SessionValue??
   }
 
+  private struct Peer: Sendable, Equatable {
+    /// As last seen in the present store; nil when it was not.
+    var sight: Sight?
+    /// Number of the member list that its session has shown at the highest, in any store.
+    var listKnown: UInt64?
+    /// It has met the present store.
+    var hasMet = false
+    /// By this node.
+    var promisedUntil: Instant?
+    /// When the newest of my questions that it answered with a promise was asked.
+    var promisedAskedAt: Instant?
+
+    /// Who is first seen counts as consented against: what this node's former life has consented to is
+    /// not known.
+    mutating func note(_ value: SessionValue?) {
+      guard var sight else {
+        self.sight = Sight(value: value, consentedAgainst: .some(value))
+        return
+      }
+      sight.value = value
+      if let against = sight.consentedAgainst, against != value { sight.consentedAgainst = nil }
+      self.sight = sight
+    }
+  }
+
   private let timing: Timing
   /// Members whose promise a holder can do without.
   public let tolerance: Int
   private let me: NodeID
 
-  /// Of each peer, as last seen in the store.
-  private var sights: [NodeID: Sight] = [:]
-  /// Number of the member list that each peer's session has shown at the highest, in any store.
-  public private(set) var listKnown: [NodeID: UInt64]
-  /// Members that have met the present store.
-  private var met: Set<NodeID> = []
-  private var promisedUntil: [NodeID: Instant] = [:]
-  /// When the newest of my questions that a member answered with a promise was asked.
-  private var promisedAskedAt: [NodeID: Instant] = [:]
+  private var peers: SortedMap<NodeID, Peer> = [:]
   private var round: UInt64 = 0
   private var roundAskedAt: Instant?
 
@@ -63,13 +80,18 @@ public struct FailsafeMachine: Sendable, Equatable {
   ///   - tolerance: f, 0 … 3.
   ///   - listKnown: what this node's former life knew of that.
   public init(
-    me: NodeID, tolerance: Int, timing: Timing, listKnown: [NodeID: UInt64] = [:]
+    me: NodeID, tolerance: Int, timing: Timing, listKnown: SortedMap<NodeID, UInt64> = [:]
   ) {
     precondition((0...3).contains(tolerance), "a tolerance of \(tolerance) is not among 0 … 3")
     self.me = me
     self.tolerance = tolerance
     self.timing = timing
-    self.listKnown = listKnown
+    for (node, number) in listKnown { peers[node] = Peer(listKnown: number) }
+  }
+
+  /// Number of the member list that each peer's session has shown at the highest, in any store.
+  public var listKnown: SortedMap<NodeID, UInt64> {
+    SortedMap(peers.lazy.compactMap { node, peer in peer.listKnown.map { (node, $0) } })
   }
 
   // MARK: What the store shows
@@ -77,39 +99,43 @@ public struct FailsafeMachine: Sendable, Equatable {
   /// The sessions in the store now; those not among them are missing.
   public mutating func see(_ sessions: [SessionRecord], in identity: StoreIdentity) {
     for session in sessions where session.node != me {
-      note(session.value, of: session.node)
-      listKnown[session.node] = max(session.list, listKnown[session.node] ?? 0)
-      if session.knows == identity { met.insert(session.node) }
+      change(session.node) {
+        $0.note(session.value)
+        $0.listKnown = max(session.list, $0.listKnown ?? 0)
+        if session.knows == identity { $0.hasMet = true }
+      }
     }
-    if sights.count > sessions.count - 1 {
-      for node in sights.keys where !sessions.contains(where: { $0.node == node }) {
-        note(nil, of: node)
+    if peers.count > sessions.count - 1 {
+      for (i, node) in peers.keys.enumerated()
+      where peers.values[i].sight != nil && !sessions.contains(where: { $0.node == node }) {
+        peers.change(at: i) { $0.note(nil) }
       }
     }
   }
 
-  /// A peer whose value is first seen counts as consented against: what this node's former life has
-  /// consented to is not known.
-  private mutating func note(_ value: SessionValue?, of node: NodeID) {
-    guard var sight = sights[node] else {
-      sights[node] = Sight(value: value, consentedAgainst: .some(value))
-      return
-    }
-    sight.value = value
-    if let against = sight.consentedAgainst, against != value { sight.consentedAgainst = nil }
-    sights[node] = sight
+  private mutating func change(_ node: NodeID, _ body: (inout Peer) -> Void) {
+    if let i = peers.index(of: node) { return peers.change(at: i, body) }
+    var peer = Peer()
+    body(&peer)
+    peers[node] = peer
   }
+
+  private func sight(of node: NodeID) -> Sight? { peers[node]?.sight }
 
   /// A peer that is remembered as owner and has no session.
   public mutating func mention(_ node: NodeID) {
-    if node != me, sights[node] == nil { note(nil, of: node) }
+    if node != me, sight(of: node) == nil { change(node) { $0.note(nil) } }
   }
 
   /// The store is another one: what was seen, and what others have promised who know the former one,
   /// says nothing of it. What this node has promised it keeps.
   public mutating func meetStore() {
-    sights = [:]
-    met = []
+    for i in peers.indices {
+      peers.change(at: i) {
+        $0.sight = nil
+        $0.hasMet = false
+      }
+    }
     storeAnswered()
   }
 
@@ -117,10 +143,11 @@ public struct FailsafeMachine: Sendable, Equatable {
 
   /// Whether a promise is given. The caller has made sure that both know the same store.
   public mutating func promise(to asker: NodeID, at now: Instant) -> Bool {
-    guard asker != me, let sight = sights[asker], sight.consentedAgainst == nil else {
+    guard asker != me, let sight = sight(of: asker), sight.consentedAgainst == nil else {
       return false
     }
-    promisedUntil[asker] = now + timing.promise
+    let until = now + timing.promise
+    change(asker) { $0.promisedUntil = until }
     return true
   }
 
@@ -134,15 +161,21 @@ public struct FailsafeMachine: Sendable, Equatable {
   ) -> Bool {
     // Who was added with a list that another does not know yet is not among those that one counts on.
     guard let added = list.added[me],
-      list.added.keys.allSatisfy({ $0 == me || met.contains($0) || added <= listKnown[$0] ?? 0 })
+      list.added.keys.allSatisfy({ $0 == me || isCountedOn(by: $0, since: added) })
     else { return false }
     guard let against else { return true }
-    guard against.node != me, added <= listKnown[against.node] ?? added,
-      let sight = sights[against.node], sight.value == against.value,
-      now >= promisedUntil[against.node] ?? now
+    guard against.node != me, let peer = peers[against.node], added <= peer.listKnown ?? added,
+      let sight = peer.sight, sight.value == against.value,
+      now >= peer.promisedUntil ?? now
     else { return false }
-    sights[against.node]?.consentedAgainst = .some(sight.value)
+    change(against.node) { $0.sight?.consentedAgainst = .some(sight.value) }
     return true
+  }
+
+  /// Whether the member is known to know a list on which this node is.
+  private func isCountedOn(by member: NodeID, since added: UInt64) -> Bool {
+    let peer = peers[member]
+    return peer?.hasMet == true || added <= peer?.listKnown ?? 0
   }
 
   // MARK: Asking
@@ -158,14 +191,14 @@ public struct FailsafeMachine: Sendable, Equatable {
   public mutating func storeAnswered() {
     guard roundAskedAt != nil else { return }
     roundAskedAt = nil
-    promisedAskedAt = [:]
+    for i in peers.indices { peers.change(at: i) { $0.promisedAskedAt = nil } }
   }
 
   /// A member has promised, in answer to that round. An answer to an earlier one is left out: it
   /// would have to be counted from its own asking, and the newer one will come.
   public mutating func promised(by member: NodeID, round: UInt64) {
     guard round == self.round, let roundAskedAt else { return }
-    promisedAskedAt[member] = roundAskedAt
+    change(member) { $0.promisedAskedAt = roundAskedAt }
   }
 
   /// Until when the node may act by promises: the latest instant for which those of N − f count. Nil
@@ -173,10 +206,14 @@ public struct FailsafeMachine: Sendable, Equatable {
   public func deadline(list: MemberList) -> Instant? {
     guard let roundAskedAt, list.added[me] != nil else { return nil }
     // Its own promise is as new as its newest question.
-    let askedAt = list.added.keys.compactMap { $0 == me ? roundAskedAt : promisedAskedAt[$0] }
-      .sorted(by: >)
+    var askedAt: [Instant] = []
+    askedAt.reserveCapacity(list.added.count)
+    for node in list.added.keys {
+      if let at = node == me ? roundAskedAt : peers[node]?.promisedAskedAt { askedAt.append(at) }
+    }
     let needed = max(list.added.count - tolerance, 1)
     guard askedAt.count >= needed else { return nil }
+    askedAt.sort(by: >)
     return askedAt[needed - 1] + (timing.promise - timing.margin)
   }
 

@@ -22,7 +22,7 @@ public struct LeaderDuties: Sendable, Equatable {
   }
 
   public struct Sight {
-    public var table: [Serial: RangeRecord]
+    public var table: SortedMap<Serial, RangeRecord>
     /// Of the store, that the table is of.
     public var version: UInt64
     public var list: MemberList
@@ -30,7 +30,7 @@ public struct LeaderDuties: Sendable, Equatable {
     public var floors: RangeMap
 
     public init(
-      table: [Serial: RangeRecord], version: UInt64, list: MemberList, watch: PeerWatch,
+      table: SortedMap<Serial, RangeRecord>, version: UInt64, list: MemberList, watch: PeerWatch,
       floors: RangeMap
     ) {
       self.table = table
@@ -48,15 +48,26 @@ public struct LeaderDuties: Sendable, Equatable {
   private var movesSeenAt: [UInt64: Instant] = [:]
   /// No ranges are moved for balance, and none are split or merged, while this is set.
   public var isPaused = false {
-    didSet { idleAt = nil }
+    didSet { last = nil }
   }
-  /// What was in sight when there was nothing to order, and time alone would not bring anything.
-  private var idleAt: Idle?
+  private var last: Thought?
 
-  private struct Idle: Sendable, Equatable {
+  /// What came of what was in sight. Of the same the same will come, until time brings more.
+  private struct Thought: Sendable, Equatable {
     var version: UInt64
+    var records: [RangeRecord]
     var list: UInt64
-    var alive: [NodeID: MemberStatus]
+    var alive: [Alive]
+    var actions: [LeaderAction]
+    /// Nothing was to be done, and time alone would not bring anything.
+    var isIdle: Bool
+    /// When a move under way has taken too long.
+    var until: Instant
+  }
+
+  private struct Alive: Sendable, Equatable {
+    var node: NodeID
+    var status: MemberStatus
   }
 
   public init(timing: Timing, limits: Limits = Limits(), planner: Planner = Planner()) {
@@ -68,21 +79,33 @@ public struct LeaderDuties: Sendable, Equatable {
   public mutating func orders(
     _ sight: Sight, at now: Instant
   ) -> (actions: [LeaderAction], removals: [Removal]) {
-    let alive = sight.watch.alive(at: now)
-    let idle = Idle(
-      version: sight.version, list: sight.list.number,
-      alive: Dictionary(uniqueKeysWithValues: alive.map { ($0.node, $0.status) }))
-    if idle == idleAt { return ([], []) }
-    var actions = members(sight, alive: alive)
-    let records = sight.table.values.sorted { $0.first < $1.first }
-    if LeaderDuties.hasGaps(records) {
+    let sessions = sight.watch.alive(at: now)
+    let alive = sessions.map { Alive(node: $0.node, status: $0.status) }
+    let records = sight.table.values
+    if let last, last.list == sight.list.number, last.alive == alive, now < last.until,
+      last.isIdle ? last.version == sight.version : last.records == records
+    {
+      return (last.actions, last.isIdle ? [] : removals(sight, at: now))
+    }
+    var actions = members(sight, alive: sessions)
+    let hasGaps = LeaderDuties.hasGaps(records)
+    if hasGaps {
       actions.append(.createRanges(LeaderDuties.complete(sight.floors)))
     } else {
-      actions += moves(records, alive: alive, at: now)
+      actions += moves(records, alive: sessions, at: now)
     }
-    let areAllHere = sight.list.nodes.allSatisfy { idle.alive[$0] != nil }
-    idleAt = actions.isEmpty && movesSeenAt.isEmpty && areAllHere ? idle : nil
-    return (Array(actions.prefix(limits.actionsMax)), removals(sight, at: now))
+    actions = Array(actions.prefix(limits.actionsMax))
+    // Epochs may be learned while there are gaps.
+    last =
+      hasGaps
+      ? nil
+      : Thought(
+        version: sight.version, records: records, list: sight.list.number, alive: alive,
+        actions: actions,
+        isIdle: actions.isEmpty && movesSeenAt.isEmpty
+          && sight.list.nodes.allSatisfy { node in alive.contains { $0.node == node } },
+        until: movesSeenAt.values.min().map { $0 + timing.moveTimeout } ?? .distantFuture)
+    return (actions, removals(sight, at: now))
   }
 
   // MARK: Members
@@ -92,14 +115,13 @@ public struct LeaderDuties: Sendable, Equatable {
   }
 
   private func removals(_ sight: Sight, at now: Instant) -> [Removal] {
-    let owners = Set(sight.table.values.compactMap { $0.owner?.node })
-    return sight.list.nodes.compactMap { node in
-      guard !owners.contains(node), let deadAt = sight.watch.deadAt(node),
-        now >= deadAt + timing.removeAfter
+    sight.list.nodes.compactMap { node in
+      guard let deadAt = sight.watch.deadAt(node), now >= deadAt + timing.removeAfter,
+        !sight.table.values.contains(where: { $0.owner?.node == node })
       else { return nil }
       return Removal(
         watched: sight.watch.watched(node),
-        isReleased: sight.watch.session(of: node)?.released == true)
+        isReleased: sight.watch.isReleased(node))
     }
   }
 
@@ -127,20 +149,22 @@ public struct LeaderDuties: Sendable, Equatable {
     _ records: [RangeRecord], alive: [SessionRecord], at now: Instant
   ) -> [LeaderAction] {
     var actions: [LeaderAction] = []
-    let fit = Set(alive.filter { !$0.status.draining && $0.status.healthy }.map(\.node))
+    let fit = alive.filter { !$0.status.draining && $0.status.healthy }.map(\.node)
     var underWay: [UInt64: Instant] = [:]
-    for record in records {
-      guard let move = record.move else { continue }
+    for i in records.indices {
+      guard let move = records[i].move else { continue }
       let seenAt = movesSeenAt[move.number] ?? now
       underWay[move.number] = seenAt
       if !fit.contains(move.to) || now >= seenAt + timing.moveTimeout {
-        actions.append(.cancelMove(range: record.first, number: move.number))
+        actions.append(.cancelMove(range: records[i].first, number: move.number))
       }
     }
     movesSeenAt = underWay
     // Whose owner is dead or missing is claimed; a plan is made of what can be moved.
-    let aliveNodes = Set(alive.map(\.node))
-    let movable = records.filter { $0.owner.map { aliveNodes.contains($0.node) } ?? false }
+    let aliveNodes = alive.map(\.node)
+    let movable = records.indices.filter {
+      records[$0].owner.map { aliveNodes.contains($0.node) } ?? false
+    }
     let plan = planner.plan(
       members: alive.map {
         Planner.Member(
@@ -149,19 +173,19 @@ public struct LeaderDuties: Sendable, Equatable {
       },
       ranges: movable.map {
         Planner.Range(
-          first: $0.first, weight: $0.load.weight, owner: $0.move?.to ?? $0.owner?.node)
+          first: records[$0].first, weight: records[$0].load.weight,
+          owner: records[$0].move?.to ?? records[$0].owner?.node)
       })
     var room = limits.movesMax - underWay.count
     for move in plan.moves where room > 0 && (!isPaused || move.reason == .drain) {
-      guard let i = movable.firstIndex(where: { $0.first == move.range }),
-        movable[i].move == nil, let owner = movable[i].owner
+      guard let i = movable.first(where: { records[$0].first == move.range }),
+        records[i].move == nil, let owner = records[i].owner
       else { continue }
       actions.append(.startMove(range: move.range, from: owner, to: move.to))
       room -= 1
     }
-    for (record, successors) in zip(movable, plan.successors) where record.successors != successors
-    {
-      actions.append(.setSuccessors(range: record.first, successors))
+    for (i, successors) in zip(movable, plan.successors) where records[i].successors != successors {
+      actions.append(.setSuccessors(range: records[i].first, successors))
     }
     if !isPaused, underWay.isEmpty, room == limits.movesMax {
       actions += cuts(records, members: fit.count)

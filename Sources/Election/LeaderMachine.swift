@@ -65,7 +65,7 @@ public struct LeaderMachine: Sendable, Equatable {
     // The leader of a cluster is best one that stays.
     let alive = watch.alive(at: now).filter { !$0.status.draining }.map(\.node)
     let rank = isDraining ? alive.count + 1 : alive.firstIndex(of: me.node) ?? alive.count
-    let campaignAt = vacantAt + timing.rankDelay * rank
+    let campaignAt = vacantAt.after(timing.rankDelay, times: rank)
     guard now >= campaignAt else { return [.wake(at: campaignAt)] }
     hasCampaigned = true
     return [

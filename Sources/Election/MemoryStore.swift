@@ -6,10 +6,10 @@ public struct MemoryStore: Sendable, Equatable {
 
   public private(set) var identity: StoreIdentity
   private var version: UInt64 = 0
-  private var sessions: [NodeID: SessionRecord] = [:]
+  private var sessions: SortedMap<NodeID, SessionRecord> = [:]
   private var leader: LeaderRecord?
   public private(set) var list = MemberList()
-  private var ranges: [Serial: RangeRecord] = [:]
+  private var ranges: SortedMap<Serial, RangeRecord> = [:]
   private var tombstones: [(first: Serial, changed: UInt64)] = []
   /// A version below this cannot be answered with changes.
   private var changesSince: UInt64 = 0
@@ -30,7 +30,7 @@ public struct MemoryStore: Sendable, Equatable {
   }
 
   /// By first serial, for those who look on.
-  public var allRanges: [RangeRecord] { ranges.values.sorted { $0.first < $1.first } }
+  public var allRanges: [RangeRecord] { ranges.values }
 
   /// - Parameter known: the store the caller means; see `StoreCall.isForAnyStore`.
   public mutating func run(_ call: StoreCall, for known: StoreIdentity?) -> StoreReply {
@@ -94,14 +94,21 @@ public struct MemoryStore: Sendable, Equatable {
     return .view(
       StoreView(
         identity: identity, version: version,
-        sessions: sessions.values.sorted { $0.node < $1.node }, leader: leader, list: list,
-        ranges: isWhole
-          ? allRanges
-          : ranges.values.filter { $0.changed > beat.since }.sorted { $0.first < $1.first },
+        sessions: sessions.values, leader: leader, list: list,
+        ranges: isWhole ? ranges.values : ranges(changedSince: beat.since),
         removed: isWhole
           ? []
           : tombstones.filter { $0.changed > beat.since && ranges[$0.first] == nil }.map(\.first),
         isWhole: isWhole))
+  }
+
+  private func ranges(changedSince since: UInt64) -> [RangeRecord] {
+    var changed: [RangeRecord] = []
+    guard since < version else { return changed }
+    for i in ranges.indices where ranges.values[i].changed > since {
+      changed.append(ranges.values[i])
+    }
+    return changed
   }
 
   /// Whether the place of `holder` may be taken by `taker`.
@@ -177,7 +184,6 @@ public struct MemoryStore: Sendable, Equatable {
   /// an epoch before.
   private mutating func take(_ held: OwnedRange, for owner: Owner) {
     let overlapping = ranges.values.filter { $0.serials.overlaps(held.serials) }
-      .sorted { $0.first < $1.first }
     var taken = RangeRecord(
       first: held.first, last: held.last, owner: owner, epoch: held.epoch, store: identity)
     for record in overlapping {

@@ -2,27 +2,27 @@ extension NodeMachine {
   // MARK: Asking
 
   /// While heartbeats are not answered, every listed member is asked for its promise.
-  mutating func askForPromises(at now: Instant, _ out: inout [Directive]) {
+  mutating func askForPromises(at now: Instant, _ out: inout Gathered) {
     guard session.failures > 0, !ownership.holdings.isEmpty, list.added[me.node] != nil,
       let identity = ownership.identity
     else { return }
     if let askedAt = promiseAskedAt, now < askedAt + timing.renewEvery {
-      out.append(.wake(at: askedAt + timing.renewEvery))
+      out.wake(at: askedAt + timing.renewEvery)
       return
     }
     promiseAskedAt = now
     let request = FailsafeMachine.PromiseRequest(
       asker: me, round: failsafe.ask(at: now), identity: identity, version: ownership.version)
     for node in list.nodes where node != me.node { out.append(.ask(node, .promise(request))) }
-    out.append(.wake(at: now + timing.renewEvery))
+    out.wake(at: now + timing.renewEvery)
   }
 
   /// Whether f + 1 members consent, this one counted. Asks those that have not been asked lately.
   mutating func isConsented(
-    against watched: StoreCall.Watched?, at now: Instant, _ out: inout [Directive]
+    against watched: StoreCall.Watched?, at now: Instant, _ out: inout Gathered
   ) -> Bool {
     guard failsafe.consent(against: watched, list: list, at: now) else {
-      out.append(.wake(at: now + timing.rankDelay))
+      out.wake(at: now + timing.rankDelay)
       return false
     }
     let given = consents[watched, default: []].filter { list.added[$0] != nil }.union([me.node])
@@ -30,7 +30,7 @@ extension NodeMachine {
     if given.count >= failsafe.consentsNeeded(list: list) { return true }
     let nextAt = (consentAskedAt[watched] ?? Instant(nanoseconds: .min)) + timing.renewEvery
     guard now >= nextAt, let identity = ownership.identity else {
-      out.append(.wake(at: nextAt))
+      out.wake(at: nextAt)
       return false
     }
     consentAskedAt[watched] = now
@@ -38,12 +38,12 @@ extension NodeMachine {
     for node in list.nodes where node != me.node && node != watched?.node && !given.contains(node) {
       out.append(.ask(node, .consent(request)))
     }
-    out.append(.wake(at: now + timing.renewEvery))
+    out.wake(at: now + timing.renewEvery)
     return false
   }
 
   mutating func answered(
-    _ answer: Answer, by member: NodeID, at now: Instant, _ out: inout [Directive]
+    _ answer: Answer, by member: NodeID, at now: Instant, _ out: inout Gathered
   ) {
     switch answer {
     case .refused: break
@@ -73,8 +73,7 @@ extension NodeMachine {
         ownership.version > request.version
         ? ownership.table.values.filter { $0.changed > request.version } : []
       return .promised(
-        round: request.round, request.identity, version: ownership.version,
-        news: news.sorted { $0.first < $1.first })
+        round: request.round, request.identity, version: ownership.version, news: news)
     case .consent(let request):
       guard request.identity == ownership.identity, !ownership.isQuarantined(at: now),
         request.against?.node != me.node,

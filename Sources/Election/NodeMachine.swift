@@ -7,12 +7,13 @@
 /// Contracts, in each list of directives: `.actingChanged` stands before the call that gives a range
 /// away, and before `.stopped`. Replies to calls may come in any order, late or never.
 public struct NodeMachine: Sendable, Equatable {
-  public struct CallID: Sendable, Hashable {
+  public struct CallID: Sendable, Hashable, Comparable {
     public var rawValue: UInt64
     public init(_ rawValue: UInt64) { self.rawValue = rawValue }
+    public static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
   }
 
-  public enum Question: Sendable, Hashable {
+  public indirect enum Question: Sendable, Hashable {
     case promise(FailsafeMachine.PromiseRequest)
     case consent(FailsafeMachine.ConsentRequest)
   }
@@ -84,7 +85,7 @@ public struct NodeMachine: Sendable, Equatable {
   public internal(set) var status = MemberStatus()
   var loads: [Serial: RangeLoad] = [:]
   var lastCall: UInt64 = 0
-  var underWay: [CallID: Purpose] = [:]
+  var underWay: SortedMap<CallID, Purpose> = [:]
   /// Consents collected for claims and removals, by what they are against.
   var consents: [StoreCall.Watched?: Set<NodeID>] = [:]
   var promiseAskedAt: Instant?
@@ -105,7 +106,7 @@ public struct NodeMachine: Sendable, Equatable {
   /// not be there to tell it.
   public struct Memory: Sendable, Equatable {
     public var list = MemberList()
-    public var listKnown: [NodeID: UInt64] = [:]
+    public var listKnown: SortedMap<NodeID, UInt64> = [:]
     public var floors = RangeMap()
     public init() {}
   }
@@ -173,7 +174,7 @@ public struct NodeMachine: Sendable, Equatable {
 
   public mutating func step(_ event: Event, at now: Instant) -> [Directive] {
     guard life != .over else { return answerNo(event) }
-    var out: [Directive] = []
+    var out = Gathered()
     switch event {
     case .wake: break
     case .replied(let id, let reply): replied(id, reply, at: now, &out)
@@ -203,15 +204,16 @@ public struct NodeMachine: Sendable, Equatable {
     case .releasing: releaseAgain(at: now, &out)
     case .over: break
     }
-    if validUntil != toldUntil {
-      toldUntil = validUntil
-      out.insert(.actingChanged, at: 0)
+    let until = validUntil
+    if until != toldUntil {
+      toldUntil = until
+      out.actingChangedBefore()
     }
-    return NodeMachine.tidied(out)
+    return out.all()
   }
 
   /// Everything that time alone may make due.
-  private mutating func proceed(at now: Instant, _ out: inout [Directive]) {
+  private mutating func proceed(at now: Instant, _ out: inout Gathered) {
     beat(.wake, at: now, &out)
     askForPromises(at: now, &out)
     guard life == .running else { return }
@@ -223,12 +225,12 @@ public struct NodeMachine: Sendable, Equatable {
       switch directive {
       case .campaign(let hint, let watched):
         call(.campaign(me, hint: hint, watched: watched), .campaign, &out)
-      case .wake(let at): out.append(.wake(at: at))
+      case .wake(let at): out.wake(at: at)
       }
     }
   }
 
-  private mutating func workEnded(at now: Instant, _ out: inout [Directive]) {
+  private mutating func workEnded(at now: Instant, _ out: inout Gathered) {
     guard life == .stopping else { return }
     life = .releasing
     // Nothing is acted for any more before the session is given away.
@@ -236,10 +238,10 @@ public struct NodeMachine: Sendable, Equatable {
     call(.release(me), .release, &out)
   }
 
-  private mutating func releaseAgain(at now: Instant, _ out: inout [Directive]) {
+  private mutating func releaseAgain(at now: Instant, _ out: inout Gathered) {
     guard let dueAt = releaseDueAt else { return }
     guard now >= dueAt else {
-      out.append(.wake(at: dueAt))
+      out.wake(at: dueAt)
       return
     }
     releaseDueAt = nil
@@ -251,38 +253,19 @@ public struct NodeMachine: Sendable, Equatable {
     if case .asked(_, _, let token) = event { [.answer(token: token, .refused)] } else { [] }
   }
 
-  /// One `wake`, the earliest, at the end; one `.actingChanged`, the first.
-  private static func tidied(_ directives: [Directive]) -> [Directive] {
-    var out: [Directive] = []
-    var wakeAt: Instant?
-    var isToldActing = false
-    for directive in directives {
-      switch directive {
-      case .wake(let at): wakeAt = min(wakeAt ?? at, at)
-      case .actingChanged where isToldActing: continue
-      case .actingChanged:
-        isToldActing = true
-        out.append(directive)
-      default: out.append(directive)
-      }
-    }
-    if let wakeAt { out.append(.wake(at: wakeAt)) }
-    return out
-  }
-
   // MARK: Calls
 
-  mutating func call(_ call: StoreCall, _ purpose: Purpose, _ out: inout [Directive]) {
+  mutating func call(_ call: StoreCall, _ purpose: Purpose, _ out: inout Gathered) {
     lastCall += 1
     let id = CallID(lastCall)
     underWay[id] = purpose
     out.append(.call(id, call, ownership.identity))
   }
 
-  mutating func beat(_ event: SessionMachine.Event, at now: Instant, _ out: inout [Directive]) {
+  mutating func beat(_ event: SessionMachine.Event, at now: Instant, _ out: inout Gathered) {
     for directive in session.step(event, at: now) {
       switch directive {
-      case .wake(let at): out.append(.wake(at: at))
+      case .wake(let at): out.wake(at: at)
       case .heartbeat(let counter):
         let beat = StoreCall.Heartbeat(
           owner: me, counter: counter, status: status, list: list, since: ownership.version,

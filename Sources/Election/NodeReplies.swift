@@ -1,8 +1,8 @@
 extension NodeMachine {
   mutating func replied(
-    _ id: CallID, _ reply: StoreReply, at now: Instant, _ out: inout [Directive]
+    _ id: CallID, _ reply: StoreReply, at now: Instant, _ out: inout Gathered
   ) {
-    guard let purpose = underWay.removeValue(forKey: id) else { return }
+    guard let purpose = underWay.take(id) else { return }
     switch (purpose, reply) {
     case (.heartbeat(let counter), .view(let view)):
       guard !ownership.isOutdated(view) else {
@@ -46,8 +46,8 @@ extension NodeMachine {
     }
   }
 
-  mutating func unreachable(_ id: CallID, at now: Instant, _ out: inout [Directive]) {
-    guard let purpose = underWay.removeValue(forKey: id) else { return }
+  mutating func unreachable(_ id: CallID, at now: Instant, _ out: inout Gathered) {
+    guard let purpose = underWay.take(id) else { return }
     switch purpose {
     case .heartbeat(let counter):
       beat(.unreachable(counter: counter), at: now, &out)
@@ -59,7 +59,7 @@ extension NodeMachine {
     }
   }
 
-  private mutating func saw(_ view: StoreView, at now: Instant, _ out: inout [Directive]) {
+  private mutating func saw(_ view: StoreView, at now: Instant, _ out: inout Gathered) {
     // Judged before the promises of a former store are forgotten: by them it may still act.
     let isFenced = validUntil.map { now >= $0 } ?? true
     if view.identity != ownership.identity {
@@ -72,12 +72,8 @@ extension NodeMachine {
     let isNews = watch.see(view.sessions, at: now)
     failsafe.see(view.sessions, in: view.identity)
     // Nobody has a session in a store that was emptied; those that are mentioned are missing from now.
-    var mentioned = Set(view.ranges.lazy.compactMap { $0.owner?.node })
-    if let leader = view.leader { mentioned.insert(leader.leader.node) }
-    for node in mentioned {
-      watch.watch(node, at: now)
-      failsafe.mention(node)
-    }
+    for i in view.ranges.indices { mention(view.ranges[i].owner, at: now) }
+    mention(view.leader?.leader, at: now)
     // Else time alone makes claims due, and time was thought of.
     if isNews || hasClaimed || !view.ranges.isEmpty { claimsDueAt = now }
     hasClaimed = false
@@ -96,13 +92,19 @@ extension NodeMachine {
     put(directives, at: now, &out)
   }
 
+  private mutating func mention(_ owner: Owner?, at now: Instant) {
+    guard let owner else { return }
+    watch.watch(owner.node, at: now)
+    failsafe.mention(owner.node)
+  }
+
   /// Carries over what the ownership machine wants done.
   mutating func put(
-    _ directives: [OwnershipMachine.Directive], at now: Instant, _ out: inout [Directive]
+    _ directives: [OwnershipMachine.Directive], at now: Instant, _ out: inout Gathered
   ) {
     for directive in directives {
       switch directive {
-      case .actingChanged: out.append(.actingChanged)
+      case .actingChanged: out.actingChanged()
       case .seal(let first, let move): out.append(.seal(first, move: move))
       case .assert(let ranges): call(.assert(me, ranges), .ranges, &out)
       case .handOver(let first, let move):
@@ -115,15 +117,15 @@ extension NodeMachine {
   }
 
   /// Makes the claims that are due, a call for each owner they are claimed from.
-  mutating func claim(at now: Instant, _ out: inout [Directive]) {
+  mutating func claim(at now: Instant, _ out: inout Gathered) {
     guard !hasClaimed else { return }
     guard now >= claimsDueAt else {
-      if claimsDueAt < .distantFuture { out.append(.wake(at: claimsDueAt)) }
+      if claimsDueAt < .distantFuture { out.wake(at: claimsDueAt) }
       return
     }
     let (wanted, nextAt) = ownership.claims(watch: watch, isDraining: status.draining, at: now)
     claimsDueAt = nextAt
-    if nextAt < .distantFuture { out.append(.wake(at: nextAt)) }
+    if nextAt < .distantFuture { out.wake(at: nextAt) }
     guard list.added[me.node] != nil else { return }
     for claim in wanted {
       guard !claim.needsConsent || isConsented(against: claim.from, at: now, &out) else {
@@ -142,7 +144,7 @@ extension NodeMachine {
 
   // MARK: Leading
 
-  private mutating func lead(at now: Instant, _ out: inout [Directive]) {
+  private mutating func lead(at now: Instant, _ out: inout Gathered) {
     guard life == .running, case .leading(let term) = leadership.role,
       let record = leadership.leader,
       !ownership.isQuarantined(at: now), !underWay.values.contains(.lead)

@@ -16,56 +16,76 @@ extension OwnershipMachine {
     watch: PeerWatch, isDraining: Bool, at now: Instant
   ) -> (wanted: [Wanted], nextAt: Instant) {
     guard let quarantineUntil, !isStopping else { return ([], .distantFuture) }
-    var ready: [Ground: [OwnedRange]] = [:]
+    var ready: SortedMap<Ground, [OwnedRange]> = [:]
     var nextAt = Instant.distantFuture
     var ranks = Ranks(me: me.node, isDraining: isDraining, watch: watch, at: now)
-    for record in table.values {
-      let isCurrent = record.store == identity
-      if isCurrent, let owner = record.owner {
-        // The usual case, and so the first: there is an owner who lives.
-        guard let deadAt = owner.node == me.node ? now : watch.deadAt(owner.node) else { continue }
+    for i in table.indices {
+      // The usual case, and so the first: there is an owner who lives. Told by two fields of the record; a
+      // copy of each is what all this would take longest for.
+      let isCurrent = table.values[i].store == identity
+      if isCurrent, let owner = table.values[i].owner, owner.node != me.node {
+        guard let deadAt = watch.deadAt(owner.node) else { continue }
         if now < deadAt {
           nextAt = min(nextAt, deadAt)
           continue
         }
       }
-      let epoch = max(record.epoch, floors.floor(of: record.serials))
-      let owner = record.owner?.node
-      // One's own again, when somebody has seen a higher epoch: controllers refuse the present one.
-      if isCurrent, record.owner == me, epoch == record.epoch { continue }
-      // A former life's, by the word of this store: its process is gone, and nobody else can have it.
-      let isOwn = isCurrent && owner == me.node
-      var claimAt = isOwn ? now : quarantineUntil
-      if let owner, owner != me.node {
-        guard let deadAt = watch.deadAt(owner) else { continue }
-        claimAt = max(claimAt, deadAt)
+      let record = table.values[i]
+      guard let (ground, dueAt) = ground(of: record, quarantineUntil, watch, &ranks, at: now)
+      else { continue }
+      if now < dueAt {
+        nextAt = min(nextAt, dueAt)
+      } else {
+        ready[ground, default: []].append(
+          OwnedRange(first: record.first, last: record.last, epoch: highest(of: record)))
       }
-      if owner != me.node { claimAt = claimAt + timing.rankDelay * ranks.mine(record.successors) }
-      if now < claimAt {
-        nextAt = min(nextAt, claimAt)
-        continue
-      }
-      let from = owner == me.node ? nil : owner
-      // Who has given its session back acts no more.
-      let isReleased = isCurrent && from.flatMap { watch.session(of: $0) }?.released == true
-      ready[Ground(from: from, needsConsent: !isOwn && !isReleased), default: []].append(
-        OwnedRange(first: record.first, last: record.last, epoch: epoch))
     }
-    let wanted = ready.sorted { $0.key < $1.key }.map { ground, ranges in
+    let wanted = ready.map { ground, ranges in
       Wanted(
-        from: ground.from.map(watch.watched), needsConsent: ground.needsConsent,
-        ranges: ranges.sorted { $0.first < $1.first })
+        from: ground.from.map(watch.watched), needsConsent: ground.needsConsent, ranges: ranges)
     }
     return (wanted, nextAt)
   }
+
+  /// What a claim of the range rests on, and from when on it may be made; nil: not, as things are.
+  private func ground(
+    of record: RangeRecord, _ quarantineUntil: Instant, _ watch: PeerWatch, _ ranks: inout Ranks,
+    at now: Instant
+  ) -> (Ground, dueAt: Instant)? {
+    let isCurrent = record.store == identity
+    // One's own again, when somebody has seen a higher epoch: controllers refuse the present one.
+    if isCurrent, record.owner == me, highest(of: record) == record.epoch { return nil }
+    let owner = record.owner?.node
+    // A former life's, by the word of this store: its process is gone, and nobody else can have it.
+    let isOwn = isCurrent && owner == me.node
+    var dueAt = isOwn ? now : quarantineUntil
+    if let owner, owner != me.node {
+      guard let deadAt = watch.deadAt(owner) else { return nil }
+      dueAt = max(dueAt, deadAt)
+    }
+    if owner != me.node {
+      dueAt = dueAt.after(timing.rankDelay, times: ranks.mine(record.successors))
+    }
+    let from = owner == me.node ? nil : owner
+    // Who has given its session back acts no more.
+    let isReleased = isCurrent && from.map(watch.isReleased) == true
+    return (Ground(from: from, needsConsent: !isOwn && !isReleased), dueAt)
+  }
+
+  /// The highest epoch that is known of a range.
+  private func highest(of record: RangeRecord) -> Epoch {
+    max(record.epoch, floors.floor(of: record.serials))
+  }
 }
 
-private struct Ground: Hashable, Comparable {
+private struct Ground: Comparable {
   var from: NodeID?
   var needsConsent: Bool
 
   static func < (a: Self, b: Self) -> Bool {
-    (a.from?.name ?? "", a.needsConsent ? 1 : 0) < (b.from?.name ?? "", b.needsConsent ? 1 : 0)
+    if a.from == b.from { return !a.needsConsent && b.needsConsent }
+    guard let from = a.from, let other = b.from else { return a.from == nil }
+    return from < other
   }
 }
 
@@ -76,9 +96,10 @@ private struct Ranks {
   private let isDraining: Bool
   private let watch: PeerWatch
   private let now: Instant
-  /// Members that are alive and take ranges; made when it is first needed.
-  private var steady: [NodeID]?
-  private var known: [[NodeID]: Int] = [:]
+  /// Members that are alive and take ranges, by name; made when it is first needed.
+  private lazy var steady = watch.alive(at: now).filter {
+    !$0.status.draining && $0.status.healthy
+  }.map(\.node)
 
   init(me: NodeID, isDraining: Bool, watch: PeerWatch, at now: Instant) {
     self.me = me
@@ -88,14 +109,10 @@ private struct Ranks {
   }
 
   mutating func mine(_ successors: [NodeID]) -> Int {
-    if let rank = known[successors] { return rank }
-    let steady =
-      self.steady
-      ?? watch.alive(at: now).filter { !$0.status.draining && $0.status.healthy }.map(\.node)
-    self.steady = steady
-    let order = successors.filter(steady.contains) + steady.filter { !successors.contains($0) }
-    let rank = isDraining ? order.count + 1 : order.firstIndex(of: me) ?? order.count
-    known[successors] = rank
-    return rank
+    if isDraining { return steady.count + 1 }
+    guard steady.contains(me) else { return steady.count }
+    let named = successors.prefix { $0 != me }.count { steady.contains($0) }
+    if successors.contains(me) { return named }
+    return named + steady.prefix { $0 != me }.count { !successors.contains($0) }
   }
 }

@@ -39,13 +39,13 @@ public struct OwnershipMachine: Sendable, Equatable {
   let me: Owner
   let timing: Timing
   /// Everything the store has, as last seen.
-  public private(set) var table: [Serial: RangeRecord] = [:]
+  public private(set) var table: SortedMap<Serial, RangeRecord> = [:]
   public private(set) var identity: StoreIdentity?
   /// Of the store, up to which everything is in the table.
   public private(set) var version: UInt64 = 0
   /// Of the store, that anything seen is from.
   public private(set) var newest: UInt64 = 0
-  public private(set) var holdings: [Serial: Holding] = [:] {
+  public private(set) var holdings: SortedMap<Serial, Holding> = [:] {
     didSet { isActingStale = true }
   }
   /// The ranges to act for, by first serial, as long as the deadline has not passed.
@@ -68,9 +68,9 @@ public struct OwnershipMachine: Sendable, Equatable {
   private mutating func told(_ directives: [Directive]) -> [Directive] {
     guard isActingStale else { return directives }
     isActingStale = false
-    let now = holdings.values.filter(\.isActive).map(\.range).sorted { $0.first < $1.first }
-    guard now != acting else { return directives }
-    acting = now
+    let now = holdings.values.lazy.filter(\.isActive).map(\.range)
+    guard !now.elementsEqual(acting) else { return directives }
+    acting = Array(now)
     return [.actingChanged] + directives
   }
 
@@ -82,10 +82,10 @@ public struct OwnershipMachine: Sendable, Equatable {
     var directives: [Directive] = []
     if view.identity != identity { meet(view.identity, isFenced: isFenced, at: now) }
     if view.isWhole {
-      table = Dictionary(uniqueKeysWithValues: view.ranges.map { ($0.first, $0) })
+      table = SortedMap(view.ranges, by: \.first)
     } else {
       for first in view.removed { table[first] = nil }
-      for record in view.ranges { table[record.first] = record }
+      for record in view.ranges { table.set(record.first, to: record) }
     }
     version = view.version
     for record in view.ranges { note(record) }
@@ -94,7 +94,7 @@ public struct OwnershipMachine: Sendable, Equatable {
     dropMissing(at: now)
     directives += handOversAgain()
     let unheard = holdings.values.filter { $0.phase == .unconfirmed }.map(\.range)
-    if !unheard.isEmpty { directives.append(.assert(unheard.sorted { $0.first < $1.first })) }
+    if !unheard.isEmpty { directives.append(.assert(unheard)) }
     return told(directives)
   }
 
@@ -112,7 +112,7 @@ public struct OwnershipMachine: Sendable, Equatable {
     guard identity == self.identity, version >= newest else { return [] }
     newest = version
     for record in records {
-      table[record.first] = record
+      table.set(record.first, to: record)
       note(record)
     }
     return told(settle(records))
@@ -122,7 +122,7 @@ public struct OwnershipMachine: Sendable, Equatable {
     // What was sealed may be another's by now: its hand-over may have run.
     holdings =
       isFenced ? [:] : holdings.filter { $0.value.isActive || $0.value.phase == .unconfirmed }
-    for first in holdings.keys { holdings[first]?.phase = .unconfirmed }
+    for i in holdings.indices { holdings.change(at: i) { $0.phase = .unconfirmed } }
     self.identity = identity
     version = 0
     newest = 0
@@ -140,21 +140,23 @@ public struct OwnershipMachine: Sendable, Equatable {
   /// Brings what is held in line with these records.
   private mutating func settle(_ records: [RangeRecord]) -> [Directive] {
     // What is by the word of another store is an old story; what is held against it is asserted.
-    let records = records.filter { $0.store == identity }
-    if !records.isEmpty, !holdings.isEmpty { dropOverlapped(by: records) }
-    return records.filter { $0.owner == me }.flatMap { adopt($0) }
+    let current = records.indices.filter { records[$0].store == identity }
+    if !holdings.isEmpty { for i in current { dropOverlapped(by: records[i]) } }
+    var directives: [Directive] = []
+    for i in current where records[i].owner == me { directives += adopt(records[i]) }
+    return directives
   }
 
-  /// What others have, and what was merged into another one of this node's, however it was cut.
-  private mutating func dropOverlapped(by records: [RangeRecord]) {
-    let held = holdings.values.map(\.range).sorted { $0.first < $1.first }
-    var i = 0
-    for record in records.sorted(by: { $0.first < $1.first }) {
-      while i < held.count, held[i].last < record.first { i += 1 }
-      var j = i
-      while j < held.count, held[j].first <= record.last {
-        if record.owner != me || held[j].first != record.first { holdings[held[j].first] = nil }
-        j += 1
+  /// What another has, and what was merged into another one of this node's, however it was cut.
+  private mutating func dropOverlapped(by record: RangeRecord) {
+    // The one that begins before it may reach into it.
+    var i = max(holdings.place(of: record.first) - 1, 0)
+    while i < holdings.count, holdings.keys[i] <= record.last {
+      let held = holdings.values[i].range
+      if held.last >= record.first, record.owner != me || held.first != record.first {
+        holdings.remove(at: i)
+      } else {
+        i += 1
       }
     }
   }
@@ -163,7 +165,7 @@ public struct OwnershipMachine: Sendable, Equatable {
   /// is. A store that has just been met may not have heard of it yet.
   private mutating func dropMissing(at now: Instant) {
     let isNew = isQuarantined(at: now)
-    for (first, holding) in holdings where table[first] == nil {
+    for (first, holding) in holdings where !table.contains(first) {
       if holding.phase == .unconfirmed && isNew { continue }
       holdings[first] = nil
     }
@@ -171,7 +173,7 @@ public struct OwnershipMachine: Sendable, Equatable {
 
   /// For those that were sealed and are still this node's: the call may have been lost.
   private func handOversAgain() -> [Directive] {
-    holdings.sorted { $0.key < $1.key }.compactMap { first, holding in
+    holdings.compactMap { first, holding in
       guard case .sealed(let move) = holding.phase, table[first]?.move?.number == move else {
         return nil
       }

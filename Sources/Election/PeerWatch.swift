@@ -5,15 +5,13 @@
 /// any other.
 public struct PeerWatch: Sendable, Equatable {
   private struct Entry: Sendable, Equatable {
-    let node: NodeID
     var session: SessionRecord?
     /// When this value was first seen.
     var firstSeenAt: Instant
   }
 
   private let ttl: Duration
-  /// By node. A cluster has few: to look through them is quicker than to hash.
-  private var entries: [Entry] = []
+  private var entries: SortedMap<NodeID, Entry> = [:]
 
   public init(ttl: Duration) {
     self.ttl = ttl
@@ -27,7 +25,7 @@ public struct PeerWatch: Sendable, Equatable {
       if note(session, of: session.node, at: now) { isNews = true }
     }
     if entries.count > sessions.count {
-      for node in entries.map(\.node) where !sessions.contains(where: { $0.node == node }) {
+      for node in entries.keys where !sessions.contains(where: { $0.node == node }) {
         if note(nil, of: node, at: now) { isNews = true }
       }
     }
@@ -36,48 +34,53 @@ public struct PeerWatch: Sendable, Equatable {
 
   /// A node is mentioned as owner or leader; if it has no session, it is missing from now on.
   public mutating func watch(_ node: NodeID, at now: Instant) {
-    if entry(of: node) == nil { add(Entry(node: node, session: nil, firstSeenAt: now)) }
+    if !entries.contains(node) { entries[node] = Entry(session: nil, firstSeenAt: now) }
   }
 
   /// After a change of the store's identity: what was watched is of another store.
   public mutating func forget() {
-    entries = []
-  }
-
-  private func entry(of node: NodeID) -> Entry? { entries.first { $0.node == node } }
-
-  private mutating func add(_ entry: Entry) {
-    entries.insert(entry, at: entries.firstIndex { entry.node < $0.node } ?? entries.count)
+    entries = [:]
   }
 
   private mutating func note(
     _ session: SessionRecord?, of node: NodeID, at now: Instant
   ) -> Bool {
-    guard let i = entries.firstIndex(where: { $0.node == node }) else {
-      add(Entry(node: node, session: session, firstSeenAt: now))
+    guard let i = entries.index(of: node) else {
+      entries[node] = Entry(session: session, firstSeenAt: now)
       return true
     }
-    let old = entries[i]
-    if old.session?.value != session?.value { entries[i].firstSeenAt = now }
-    entries[i].session = session
-    return old.session?.released != session?.released || old.session?.status != session?.status
-      || old.session?.value.incarnation != session?.value.incarnation
+    return entries.change(at: i) { entry in
+      if entry.session?.value != session?.value { entry.firstSeenAt = now }
+      let isNews =
+        entry.session?.released != session?.released || entry.session?.status != session?.status
+        || entry.session?.value.incarnation != session?.value.incarnation
+      entry.session = session
+      return isNews
+    }
   }
 
-  public func session(of node: NodeID) -> SessionRecord? { entry(of: node)?.session }
+  public func session(of node: NodeID) -> SessionRecord? { entries[node]?.session }
 
   /// Those there are, dead or alive, by name.
-  public var sessions: [SessionRecord] { entries.compactMap(\.session) }
+  public var sessions: [SessionRecord] { entries.values.compactMap(\.session) }
 
   /// What a claim from the node has to name.
   public func watched(_ node: NodeID) -> StoreCall.Watched {
-    StoreCall.Watched(node, entry(of: node)?.session?.value)
+    StoreCall.Watched(node, entries.index(of: node).flatMap { entries.values[$0].session?.value })
   }
 
+  /// It has given its session back.
+  public func isReleased(_ node: NodeID) -> Bool {
+    entries.index(of: node).map(isReleased(at:)) ?? false
+  }
+
+  private func isReleased(at i: Int) -> Bool { entries.values[i].session?.released == true }
+
   /// When the node is dead, if nothing is seen of it until then; nil when it was never seen.
-  public func deadAt(_ node: NodeID) -> Instant? {
-    guard let entry = entry(of: node) else { return nil }
-    return entry.session?.released == true ? entry.firstSeenAt : entry.firstSeenAt + ttl
+  public func deadAt(_ node: NodeID) -> Instant? { entries.index(of: node).map(deadAt(at:)) }
+
+  private func deadAt(at i: Int) -> Instant {
+    isReleased(at: i) ? entries.values[i].firstSeenAt : entries.values[i].firstSeenAt + ttl
   }
 
   public func isDead(_ node: NodeID, at now: Instant) -> Bool {
@@ -86,11 +89,15 @@ public struct PeerWatch: Sendable, Equatable {
 
   /// Has a session that is not dead.
   public func isAlive(_ node: NodeID, at now: Instant) -> Bool {
-    entry(of: node)?.session != nil && !isDead(node, at: now)
+    entries.index(of: node).map { isAlive($0, at: now) } ?? false
+  }
+
+  private func isAlive(_ i: Int, at now: Instant) -> Bool {
+    now < deadAt(at: i) && entries.values[i].session != nil
   }
 
   /// Those that have a session which is not dead, by name.
   public func alive(at now: Instant) -> [SessionRecord] {
-    entries.compactMap(\.session).filter { isAlive($0.node, at: now) }
+    entries.indices.compactMap { isAlive($0, at: now) ? entries.values[$0].session : nil }
   }
 }

@@ -115,7 +115,6 @@ public struct Planner: Sendable, Equatable {
     guard !layout.members.isEmpty else {
       return Plan(claims: [], moves: [], successors: ranges.map { _ in [] })
     }
-    let healthyOwners = Set(members.filter(\.healthy).map(\.id))
     var claims: [Claim] = []
     var moves: [Move] = []
     // Balancing may send an orphan elsewhere than its first placement: only where it ends is planned.
@@ -124,7 +123,7 @@ public struct Planner: Sendable, Equatable {
     for range in orphans {
       let to = layout.members[layout.owner[range]].id
       let from = layout.ranges[range].owner
-      if let from, healthyOwners.contains(from) {
+      if let from, members.contains(where: { $0.healthy && $0.id == from }) {
         moves.append(layout.move(range, from: from, to: to, reason: .drain))
       } else {
         claims.append(Claim(range: layout.ranges[range].first, to: to))

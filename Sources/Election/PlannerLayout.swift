@@ -13,12 +13,13 @@ extension Planner {
     private let heaviest: Double
 
     init(members given: [Member], ranges given_: [Range]) {
-      var seen = Set<NodeID>()
-      members = given.filter { $0.mayOwn && seen.insert($0.id).inserted }.sorted { $0.id < $1.id }
+      var byID: SortedMap<NodeID, Member> = [:]
+      for member in given where member.mayOwn && !byID.contains(member.id) {
+        byID[member.id] = member
+      }
+      members = byID.values
       ranges = given_.sorted { $0.first < $1.first }
-      var index: [NodeID: Int] = [:]
-      for (i, member) in members.enumerated() { index[member.id] = i }
-      owner = ranges.map { $0.owner.flatMap { index[$0] } ?? -1 }
+      owner = ranges.map { $0.owner.flatMap(byID.index) ?? -1 }
       load = Array(repeating: 0, count: members.count)
       var total = 0.0
       var most = 0.0
@@ -150,23 +151,26 @@ extension Planner {
     func successors(count: Int, of order: [Range]) -> [[NodeID]] {
       let ranks = min(count, members.count - 1)
       guard ranks > 0 else { return order.map { _ in [] } }
-      var inherited = Array(
-        repeating: Array(repeating: Array(repeating: 0.0, count: members.count), count: ranks),
-        count: members.count)
-      var lists = [Serial: [NodeID]](minimumCapacity: ranges.count)
+      // By owner, by rank, by candidate.
+      var inherited = Array(repeating: 0.0, count: members.count * ranks * members.count)
+      var lists: SortedMap<Serial, [NodeID]> = [:]
+      let capacity = members.map(\.capacity)
+      var taken: [Int] = []
       for (i, range) in ranges.enumerated() {
-        var taken = [owner[i]]
+        taken.removeAll(keepingCapacity: true)
+        taken.append(owner[i])
         for rank in 0..<ranks {
+          let row = (owner[i] * ranks + rank) * members.count
           var best = -1
-          for candidate in members.indices where !taken.contains(candidate) {
+          for candidate in capacity.indices where !taken.contains(candidate) {
             if best < 0
-              || inherited[owner[i]][rank][candidate] / members[candidate].capacity
-                < inherited[owner[i]][rank][best] / members[best].capacity
+              || inherited[row + candidate] / capacity[candidate]
+                < inherited[row + best] / capacity[best]
             {
               best = candidate
             }
           }
-          inherited[owner[i]][rank][best] += Layout.weight(range)
+          inherited[row + best] += Layout.weight(range)
           taken.append(best)
         }
         lists[range.first] = taken.dropFirst().map { members[$0].id }

@@ -114,8 +114,14 @@ extension RangeMap {
 
   /// The highest epoch that is remembered of any of the serials.
   public func floor(of serials: ClosedRange<Serial>) -> Epoch {
-    (index(of: serials.lowerBound)...index(of: serials.upperBound)).map { ranges[$0].floor }.max()
-      ?? .none
+    let first = index(of: serials.lowerBound)
+    var highest = ranges[first].floor
+    var i = first + 1
+    while i < ranges.count, ranges[i].first <= serials.upperBound {
+      highest = max(highest, ranges[i].floor)
+      i += 1
+    }
+    return highest
   }
 
   private func hasLower(than epoch: Epoch, in serials: ClosedRange<Serial>) -> Bool {

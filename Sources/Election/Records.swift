@@ -159,14 +159,14 @@ public struct MemberList: Sendable, Hashable {
   /// Grows with every change; 0 for the list that was never written.
   public var number: UInt64
   /// With the number of the list each was added with.
-  public var added: [NodeID: UInt64]
+  public var added: SortedMap<NodeID, UInt64>
 
   public init(number: UInt64 = 0, added: [NodeID: UInt64] = [:]) {
     self.number = number
-    self.added = added
+    self.added = SortedMap(added.lazy.map { ($0, $1) })
   }
 
-  public var nodes: [NodeID] { added.keys.sorted() }
+  public var nodes: [NodeID] { added.keys }
 }
 
 /// Of a store and its contents: another one means that anything may have been lost.

@@ -1,7 +1,9 @@
 /// What can be asked of the store. Each call runs at one instant there, whole or not at all.
+///
+/// What is large is indirect, here and in replies and questions: they are handed on many times.
 public enum StoreCall: Sendable, Hashable {
-  case heartbeat(Heartbeat)
-  case claim(Claim)
+  indirect case heartbeat(Heartbeat)
+  indirect case claim(Claim)
   /// What a node held when the store lost its memory, or may have: by serial, none over another, or
   /// none of it is taken.
   case assert(Owner, [OwnedRange])
@@ -10,7 +12,7 @@ public enum StoreCall: Sendable, Hashable {
   /// Marks the session released, if it still is this owner's.
   case release(Owner)
   /// To be leader, for one whose lease is free or whose session is as watched.
-  case campaign(Owner, hint: Term, watched: Watched?)
+  indirect case campaign(Owner, hint: Term, watched: Watched?)
   /// Carried out only for the leader of that term, and only as the next list of orders: each is made
   /// with the effects of all before it in sight, one that comes late is void.
   case lead(Owner, Term, order: UInt64, [LeaderAction])
@@ -101,7 +103,7 @@ public enum LeaderAction: Sendable, Hashable {
 
 /// What the store answers.
 public enum StoreReply: Sendable, Hashable {
-  case view(StoreView)
+  indirect case view(StoreView)
   /// Another incarnation of the node has the session: this one is to end.
   case replaced(StoreIdentity, by: Incarnation)
   /// The ranges a claim, an assertion or a hand-over named, as they are with that version.

@@ -6,7 +6,7 @@ struct FailsafeMachineTests {
   /// One that has seen these peers long since, with a value that it has not consented against.
   private func member(
     _ me: NodeID, sees peers: [NodeID], tolerance: Int = 0, list: UInt64 = 1,
-    listKnown: [NodeID: UInt64] = [:]
+    listKnown: SortedMap<NodeID, UInt64> = [:]
   ) -> FailsafeMachine {
     var failsafe = FailsafeMachine(
       me: me, tolerance: tolerance, timing: defaults, listKnown: listKnown)

@@ -107,7 +107,7 @@ struct LeaderDutiesTests {
     floors: RangeMap = RangeMap(), version: UInt64 = 1
   ) -> LeaderDuties.Sight {
     LeaderDuties.Sight(
-      table: Dictionary(uniqueKeysWithValues: ranges.map { ($0.first, $0) }), version: version,
+      table: SortedMap(ranges.map { ($0.first, $0) }), version: version,
       list: list, watch: watch, floors: floors)
   }
 

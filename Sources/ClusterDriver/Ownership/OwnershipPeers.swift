@@ -52,7 +52,7 @@ package struct PeerPlaces: Sendable, Equatable {
 package struct OwnershipView: Sendable {
   package var me: Owner
   /// Everything the store has, as last seen.
-  package var table: [Serial: RangeRecord]
+  package var table: SortedMap<Serial, RangeRecord>
   package var identity: StoreIdentity?
   package var acting: [OwnedRange]
   package var validUntil: Instant?
