@@ -76,6 +76,13 @@ public struct LeaderDuties: Sendable, Equatable {
     self.planner = planner
   }
 
+  /// The store is another one. What was thought, and when moves were seen, was of the former: versions and
+  /// numbers may come up again.
+  public mutating func meetStore() {
+    last = nil
+    movesSeenAt = [:]
+  }
+
   public mutating func orders(
     _ sight: Sight, at now: Instant
   ) -> (actions: [LeaderAction], removals: [Removal]) {

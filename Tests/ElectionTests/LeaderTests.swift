@@ -141,6 +141,22 @@ struct LeaderDutiesTests {
     }
   }
 
+  @Test("what was thought of a store is not taken for thought of the next, whose versions come up again")
+  func anotherStore() {
+    var duties = LeaderDuties(timing: defaults)
+    let (low, high) = (record(1, 100, a, 1), record(101, everything, b, 1))
+    var ranges = [low, high]
+    for i in ranges.indices { ranges[i].successors = [i == 0 ? nodeB : nodeA] }
+    #expect(duties.orders(sight(ranges, both, version: 7), at: at(100)).actions.isEmpty)
+    // The next store has lost who follows whom.
+    duties.meetStore()
+    let actions = duties.orders(sight([low, high], both, version: 7), at: at(200)).actions
+    #expect(
+      actions == [
+        .setSuccessors(range: Serial(1), [nodeB]), .setSuccessors(range: Serial(101), [nodeA]),
+      ])
+  }
+
   @Test("a member is taken off when it has been dead for long, and owns nothing")
   func removals() {
     let ranges = [record(1, everything, a, 1, successors: [])]
