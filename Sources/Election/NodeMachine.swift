@@ -67,10 +67,14 @@ public struct NodeMachine: Sendable, Equatable {
   enum Purpose: Sendable, Equatable {
     case heartbeat(counter: UInt64)
     case ranges
+    /// Of what is held from this serial downwards; the rest comes after it.
+    case assertion(through: Serial)
     case handOver(Serial, to: NodeID)
     case campaign
     case lead
     case release
+
+    var isAssertion: Bool { if case .assertion = self { true } else { false } }
   }
 
   public let me: Owner

@@ -22,6 +22,9 @@ extension NodeMachine {
     case (.ranges, .ranges(let identity, let version, let records)):
       put(ownership.saw(records, of: identity, version: version), at: now, &out)
       if hasClaimed { beat(.nudged, at: now, &out) }
+    case (.assertion(let through), .ranges(let identity, let version, let records)):
+      put(ownership.saw(records, of: identity, version: version), at: now, &out)
+      assert(ownership.unconfirmed.filter { $0.first > through }, &out)
     case (.handOver(let first, let to), .ranges(let identity, let version, let records)):
       put(ownership.saw(records, of: identity, version: version), at: now, &out)
       if records.contains(where: { $0.first == first && $0.owner?.node == to }) {
@@ -55,7 +58,7 @@ extension NodeMachine {
     // Again, but not at once: a store that is gone refuses at once.
     case .release: releaseDueAt = now + timing.renewEvery
     // Whether it ran shows in the next view.
-    case .ranges, .handOver, .campaign, .lead: break
+    case .ranges, .assertion, .handOver, .campaign, .lead: break
     }
   }
 
@@ -65,6 +68,7 @@ extension NodeMachine {
     if view.identity != ownership.identity {
       watch.forget()
       failsafe.meetStore()
+      duties.meetStore()
       consents = [:]
       consentAskedAt = [:]
     }
@@ -106,7 +110,7 @@ extension NodeMachine {
       switch directive {
       case .actingChanged: out.actingChanged()
       case .seal(let first, let move): out.append(.seal(first, move: move))
-      case .assert(let ranges): call(.assert(me, ranges), .ranges, &out)
+      case .assert(let ranges): assert(ranges, &out)
       case .handOver(let first, let move):
         guard let to = ownership.table[first]?.move?.to,
           !underWay.values.contains(.handOver(first, to: to))
@@ -116,7 +120,15 @@ extension NodeMachine {
     }
   }
 
-  /// Makes the claims that are due, a call for each owner they are claimed from.
+  /// In parts, one after another: what keeps the store busy keeps everybody's heartbeats waiting.
+  private mutating func assert(_ ranges: [OwnedRange], _ out: inout Gathered) {
+    let part = Array(ranges.prefix(StoreCall.rangesMax))
+    guard let last = part.last, !underWay.values.contains(where: \.isAssertion) else { return }
+    call(.assert(me, part), .assertion(through: last.first), &out)
+  }
+
+  /// Makes the claims that are due, a call for each owner they are claimed from. What is too much for one
+  /// comes again after the next view.
   mutating func claim(at now: Instant, _ out: inout Gathered) {
     guard !hasClaimed else { return }
     guard now >= claimsDueAt else {
@@ -136,7 +148,8 @@ extension NodeMachine {
       call(
         .claim(
           StoreCall.Claim(
-            claimer: me, list: list.number, watched: claim.from, ranges: claim.ranges)),
+            claimer: me, list: list.number, watched: claim.from,
+            ranges: Array(claim.ranges.prefix(StoreCall.rangesMax)))),
         .ranges, &out)
       hasClaimed = true
     }

@@ -93,9 +93,14 @@ public struct OwnershipMachine: Sendable, Equatable {
     directives += settle(view.ranges)
     dropMissing(at: now)
     directives += handOversAgain()
-    let unheard = holdings.values.filter { $0.phase == .unconfirmed }.map(\.range)
-    if !unheard.isEmpty { directives.append(.assert(unheard)) }
+    let unconfirmed = unconfirmed
+    if !unconfirmed.isEmpty { directives.append(.assert(unconfirmed)) }
     return told(directives)
+  }
+
+  /// Held by the word of a former store, and to be asserted; by first serial.
+  public var unconfirmed: [OwnedRange] {
+    holdings.values.filter { $0.phase == .unconfirmed }.map(\.range)
   }
 
   /// A view that other answers have overtaken. It must not be taken in: it would bring back what they

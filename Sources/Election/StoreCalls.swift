@@ -17,6 +17,10 @@ public enum StoreCall: Sendable, Hashable {
   /// with the effects of all before it in sight, one that comes late is void.
   case lead(Owner, Term, order: UInt64, [LeaderAction])
 
+  /// Ranges that a node names in one claim or assertion at most. Redis is busy with a thousand for 20 ms, and
+  /// with it everybody's heartbeats.
+  public static let rangesMax = 1000
+
   /// Runs whatever store it reaches. Every other call means the store it was made for, and is refused
   /// by another: what it rests on was seen there.
   public var isForAnyStore: Bool {

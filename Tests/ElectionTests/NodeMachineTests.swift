@@ -8,6 +8,8 @@ struct NodeMachineTests {
     var node: NodeMachine
     var store: MemoryStore
     var isAway = false
+    /// So many of the next are carried out nowhere, and not answered.
+    var losesAssertions = 0
     /// What was sent to peers and told to the shell, in order; no wakes and no heartbeats.
     var said: [NodeMachine.Directive] = []
     var wakeAt: Instant?
@@ -26,7 +28,10 @@ struct NodeMachineTests {
         case .wake(let at): wakeAt = at
         case .call(let id, let call, let known):
           if case .heartbeat = call {} else { said.append(directive) }
-          if isAway {
+          if case .assert = call, losesAssertions > 0 {
+            losesAssertions -= 1
+            step(.unreachable(id), at: now)
+          } else if isAway {
             step(.unreachable(id), at: now)
           } else {
             step(.replied(id, store.run(call, for: known)), at: now)
@@ -172,6 +177,52 @@ struct NodeMachineTests {
     desk.pass(to: at(20_300))
     #expect(desk.node.mayAct(for: .lowest, at: at(20_300)) == Epoch(1))
     #expect(desk.store.allRanges.map(\.owner) == [me])
+  }
+
+  /// Cut in so many ranges, all of them this node's.
+  private func cut(_ n: UInt64) -> Desk {
+    var memory = NodeMachine.Memory()
+    for i in 0..<n where i % 2 == 1 {
+      memory.floors.raiseFloor(of: Serial(1 + i * 10)...Serial(10 + i * 10), to: Epoch(1))
+    }
+    var limits = LeaderDuties.Limits()
+    (limits.mergeBelow, limits.rangesPerMember) = (0, 0)
+    var desk = Desk(life(nodeA), MemoryStore(identity: first))
+    desk.node = NodeMachine(me: life(nodeA), timing: defaults, memory: memory, limits: limits)
+    desk.step(.wake, at: at(0))
+    desk.pass(to: at(3000))
+    return desk
+  }
+
+  @Test("thousands of ranges are claimed and asserted in parts, one after the other")
+  func parts() {
+    var desk = cut(2501)
+    #expect(desk.node.acting.count == 2501)
+    func sizes(_ pick: (StoreCall) -> [OwnedRange]?) -> [Int] {
+      desk.said.compactMap { directive in
+        if case .call(_, let call, _) = directive { pick(call)?.count } else { nil }
+      }
+    }
+    let claims = sizes { if case .claim(let claim) = $0 { claim.ranges } else { nil } }
+    #expect(claims == [1000, 1000, 501])
+    desk.said = []
+    desk.store = MemoryStore(identity: second)
+    desk.pass(to: at(3300))
+    let parts = sizes { if case .assert(_, let ranges) = $0 { ranges } else { nil } }
+    #expect(parts == [1000, 1000, 501])
+    #expect(desk.node.acting.count == 2501 && desk.node.ownership.unconfirmed.isEmpty)
+  }
+
+  @Test("an assertion that is not answered is made again with the next view, from the beginning")
+  func partLost() {
+    var desk = cut(1501)
+    desk.said = []
+    desk.store = MemoryStore(identity: second)
+    desk.losesAssertions = 1
+    desk.pass(to: at(3300))
+    #expect(desk.node.acting.isEmpty)
+    desk.pass(to: at(3600))
+    #expect(desk.node.acting.count == 1501)
   }
 
   /// Two members, of which this one owns everything; the other's answers are the test's.
