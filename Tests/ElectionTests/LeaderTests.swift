@@ -141,7 +141,7 @@ struct LeaderDutiesTests {
     }
   }
 
-  @Test("what was thought of a store is not taken for thought of the next, whose versions come up again")
+  @Test("what was thought of a store does not count in the next, whose versions come up again")
   func anotherStore() {
     var duties = LeaderDuties(timing: defaults)
     let (low, high) = (record(1, 100, a, 1), record(101, everything, b, 1))
