@@ -2,7 +2,9 @@
  *
  * A host may have stored more than it has acknowledged, so a log is compared up to the last record
  * that is stored: fingerprints of records under way are at hand for that. Where a record was sent,
- * then overwritten and declared gone, both are right and sums cannot be compared. */
+ * then overwritten and declared gone, both are right and sums cannot be compared. The same when a
+ * log was lost after a WELCOME that began again and before its records were sent anew: what had been
+ * under way before, the host may have. */
 #include "worker.h"
 
 #include <inttypes.h>
@@ -53,7 +55,7 @@ static void lose(fleet *self, const fleet_audit *audit, uint64_t n, const char *
 /* Sum of contents and of gaps as they must be when everything up to `last` is stored. False when
  * that cannot be told. */
 static bool expect(const side *s, uint64_t last, uint64_t *ret_sum, uint64_t *ret_gaps) {
-    uint64_t sum = s->fingerprint_sum, gaps = s->gap_records;
+    uint64_t sum = s->fingerprint_sum, gaps = s->gap_records, known = s->acked;
 
     if (s->n_uncertain > 0)
         return false;
@@ -67,7 +69,10 @@ static bool expect(const side *s, uint64_t last, uint64_t *ret_sum, uint64_t *re
             gaps += item->last - item->value + 1;
         else
             sum += item->value;
+        known = item->last;
     }
+    if (known < last)
+        return false;
     *ret_sum = sum;
     *ret_gaps = gaps;
     return true;

@@ -354,6 +354,53 @@ static void what_is_stored_and_is_not_what_was_sent_shows(void) {
     }
 }
 
+/* "Begin again, and go away", in one breath; then the log is lost. */
+static void begin_again_elsewhere(host *self) {
+    uint8_t bytes[CSCP_WELCOME_FRAME + CSCP_PAIR_FRAME];
+    cscp_welcome welcome = {
+        .session_id = 1, .owner_epoch = self->epoch, .k = self->k, .w = self->w, .resume_from = 1,
+        .host_time_ms = host_ms(self), .t1_ms = 15000, .t2_ms = 500, .t3_ms = self->t3_ms,
+        .bulk_window = 1,
+    };
+
+    for (int i = 0; i < VISITORS_MAX; i++) {
+        visitor *v = &self->visitors[i];
+
+        if (v->fd < 0 || v->n_events < 5)
+            continue;
+        welcome.log_epoch = v->log_epoch;
+        welcome.resume_from = v->acked + 1;
+        size_t n = cscp_write_welcome(bytes, &welcome);
+        n += cscp_write_goaway(bytes + n, CSCP_REASON_STOPPING, 300);
+        host_send(self, v, bytes, n);
+        visitor_close(v);
+    }
+}
+
+static void a_log_lost_before_it_was_sent_again_cannot_be_compared(void) {
+    bout *b = bout_new(4, 200, 2.5);
+    uint64_t until = steady_ms() + 2000;
+
+    b->config.faults = "reboot-lost:2";
+    b->host->ack_delay_ms = 60000;
+    start(b);
+    while (steady_ms() < until) {
+        host_serve(b->host, 2);
+        begin_again_elsewhere(b->host);
+    }
+    b->host->ack_delay_ms = 0;
+    b->host->w = 1;
+    for (int i = 0; i < VISITORS_MAX; i++)
+        b->host->visitors[i].ack_at_ms = 0;
+    finish(b);
+    verify(b);
+    CHECK(b->report.fault_reboot_lost > 5);
+    CHECK(b->report.goaways > 10);
+    CHECK_EQ(b->report.verify_corrupt, 0);
+    CHECK(fleet_report_is_clean(&b->report));
+    bout_free(b);
+}
+
 static void a_log_of_which_nothing_is_stored_shows(void) {
     bout *b = bout_new(2, 100, 0.2);
 
@@ -565,6 +612,7 @@ int main(void) {
     RUN(a_lost_ack_shows);
     RUN(a_record_acknowledged_and_not_stored_shows);
     RUN(what_is_stored_and_is_not_what_was_sent_shows);
+    RUN(a_log_lost_before_it_was_sent_again_cannot_be_compared);
     RUN(a_log_of_which_nothing_is_stored_shows);
     RUN(an_ack_from_the_future_shows_and_acknowledges_nothing);
     RUN(a_repeated_command_is_executed_once);
