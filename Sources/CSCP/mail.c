@@ -81,6 +81,7 @@ static void describe(cscp_thread *t, const cscp_conn *c, cscp_session_info *ret)
         .commands_pending = c->lanes ? c->lanes->n_waiting + c->lanes->n_awaited : 0,
         .idle_ms = t->now.boot_ms - s->heard_at_ms,
         .connected_at_ms = c->connected_at_ms,
+        .relayed = c->relayed,
     };
     cscp_conn_peer_text(c, ret->peer);
     memcpy(ret->model, c->model, c->n_model);

@@ -397,7 +397,6 @@ void cscp_session_welcome(cscp_session *s, const cscp_config *config, uint64_t o
     s->since_ms = now->boot_ms;
     s->time_due_ms = now->boot_ms + CSCP_TIME_INTERVAL_MS;
     s->owe |= CSCP_OWE_WELCOME;
-    s->owe &= (uint8_t)~CSCP_OWE_PING; /* as good a sign of life */
     /* WELCOME says where to go on, not that the room may be used again. */
     if (s->acked > s->ack_sent)
         s->owe |= CSCP_OWE_ACK;
@@ -425,9 +424,7 @@ void cscp_session_relayed_ack(cscp_session *s, uint32_t log_epoch, uint64_t seq)
 void cscp_session_suspend(cscp_session *s, const cscp_now *now) {
     if (s->state != CSCP_OPEN && s->state != CSCP_RELAYED)
         return;
-    /* What the controller asked the other host may never be answered. */
-    if (s->state == CSCP_RELAYED)
-        s->owe |= CSCP_OWE_PING;
+    s->ask = s->state == CSCP_RELAYED;
     s->state = CSCP_SUSPENDED;
     s->since_ms = now->boot_ms;
     s->ack_due_ms = 0;

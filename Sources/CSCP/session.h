@@ -56,6 +56,7 @@ enum {
 enum {
     CSCP_TIME_INTERVAL_MS = 600000, /* TIME goes out at least so often */
     CSCP_CLOCK_STEP_MS = 200,       /* a step of the host's clock that is told at once */
+    CSCP_ASK_MS = 100,              /* without another host after one: less is not worth a PING */
     CSCP_UNKNOWN_RESULTS_MAX = 64,  /* a controller remembers as many: more cannot be honest */
 };
 
@@ -94,6 +95,7 @@ typedef struct cscp_session {
     uint32_t capacity;
     bool again; /* another host has welcomed it on this connection; if we know it from elsewhere, set
                    before welcome() */
+    bool ask;   /* SUSPENDED: what it asked the other host may never be answered; so we ask soon */
 } cscp_session;
 
 typedef enum cscp_action_kind {

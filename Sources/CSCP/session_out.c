@@ -41,6 +41,10 @@ cscp_reason cscp_session_tick(cscp_session *s, const cscp_config *config, const 
     case CSCP_SUSPENDED:
         if (now->boot_ms >= s->since_ms + config->hold_ms)
             return CSCP_REASON_NOT_OWNER;
+        if (s->ask && now->boot_ms >= s->since_ms + CSCP_ASK_MS) {
+            s->ask = false;
+            s->owe |= CSCP_OWE_PING;
+        }
         return tick_alive(s, config, now, unread);
     case CSCP_OPEN:
         if (s->ack_due_ms != 0 && now->boot_ms >= s->ack_due_ms)
@@ -77,7 +81,7 @@ uint64_t cscp_session_deadline(const cscp_session *s, const cscp_config *config,
     else
         at = s->heard_at_ms + config->t3_ms;
     if (s->state == CSCP_SUSPENDED)
-        at = earlier(at, s->since_ms + config->hold_ms);
+        at = earlier(at, s->since_ms + (s->ask ? CSCP_ASK_MS : config->hold_ms));
     if (s->ack_due_ms != 0)
         at = earlier(at, s->ack_due_ms);
     return at;

@@ -59,6 +59,13 @@ static void everything_flows_both_ways(void) {
     snprintf(text, sizeof(text), "127.0.0.1:%u", cscp_port(nodes.owner));
     CHECK(strcmp(info.owner, text) == 0);
     CHECK_EQ(cscp_list_sessions(nodes.entry, 0, &session, 1, PATIENCE_MS), 0);
+    peer direct;
+    peer_join(&direct, nodes.owner, 6);
+    host_next(nodes.owner, CSCP_MSG_CONNECTED);
+    CHECK_EQ(cscp_list_sessions(nodes.owner, 6, &session, 1, PATIENCE_MS), 1);
+    CHECK(!session.relayed);
+    peer_close(&direct);
+    host_next(nodes.owner, CSCP_MSG_DISCONNECTED);
     cscp_counters entry = host_counters(nodes.entry);
     CHECK(entry.sessions == 0 && entry.handshakes == 0 && entry.relays == 1);
     CHECK(entry.relay_attaches == 1 && entry.relay_losses == 0 && entry.relay_failures == 0);
@@ -88,6 +95,7 @@ static void who_came_through_a_load_balancer_is_known_to_the_owner(void) {
         CHECK_EQ(cscp_list_sessions(nodes.owner, 0, &info, 1, PATIENCE_MS), 1);
         CHECK(strcmp(info.peer, v6 ? "[2001:db8::7]:40000" : "203.0.113.9:40000") == 0);
         CHECK(strcmp(info.tls_name, "door-17") == 0);
+        CHECK(info.relayed);
         peer_close(&p);
         HOST_UNTIL(nodes.owner, counters.sessions == 0);
     }
@@ -239,7 +247,6 @@ static void an_owner_that_comes_back_at_its_place_is_found_again(void) {
     HOST_UNTIL(nodes.entry, counters.relay_failures >= 1);
     nodes.owner = node_new(&config);
     node_owns(nodes.owner, 4);
-    peer_answer_ping(&p);
     CHECK_EQ(peer_expect_another_welcome(&p).owner_epoch, 4);
     peer_close(&p);
     pair_free(&nodes);
@@ -360,7 +367,6 @@ static void an_entry_that_stops_tells_its_guests_an_owner_that_stops_does_not(vo
     cscp_stop_accepting(nodes.owner, true, 5);
     HOST_UNTIL(nodes.entry, counters.relay_losses == 1);
     node_relays(nodes.entry, cscp_port(next), 4);
-    peer_answer_ping(&p);
     CHECK_EQ(peer_expect_another_welcome(&p).owner_epoch, 4);
     cscp_stop_accepting(nodes.entry, true, 5);
     CHECK_EQ(peer_expect_reason(&p), CSCP_REASON_STOPPING);

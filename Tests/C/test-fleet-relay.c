@@ -278,11 +278,28 @@ static void a_flood_stays_within_every_window(void) {
     }
 }
 
+/* A look at all that is relayed, while it changes. */
+static void look(const town *self) {
+    cscp_relay_info infos[50];
+
+    for (unsigned node = 0; node < self->n_nodes; node++) {
+        int n = cscp_list_relays(self->nodes[node], FIRST, infos, 50, 10000);
+
+        CHECK(n >= 0 && n <= 50);
+        for (int i = 0; i < n; i++) {
+            CHECK(i == 0 || infos[i].serial > infos[i - 1].serial);
+            CHECK(infos[i].epoch <= self->epoch && infos[i].owner[0] && infos[i].peer[0]);
+            CHECK(infos[i].waiting_up <= 16384 && infos[i].waiting_down <= 16384);
+        }
+    }
+}
+
 /* Every 100 ms to the next. */
 static void wander(town *self, uint64_t ms, unsigned *step) {
     if (ms / 100 <= *step || ms > 3000)
         return;
     (*step)++;
+    look(self);
     move_to(self, (self->owner + 1) % self->n_nodes);
 }
 

@@ -280,6 +280,7 @@ typedef struct cscp_session_info {
     char peer[56]; /* "192.0.2.7:40112", "[2001:db8::7]:40112"; as the PROXY header says */
     char model[CSCP_NAME_MAX + 1], firmware[CSCP_NAME_MAX + 1];
     char tls_name[CSCP_TLS_NAME_MAX + 1]; /* that a load balancer verified; "" = none */
+    bool relayed;                         /* it came by another node */
 } cscp_session_info;
 
 /* Up to n welcomed sessions with serial >= from, by serial, as each I/O thread sees them (asked
