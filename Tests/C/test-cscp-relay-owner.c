@@ -210,6 +210,44 @@ static void an_owner_that_does_not_answer_is_waited_for_no_longer_than_the_hold(
     close(s.fd);
 }
 
+/* Nobody answers a SYN where the queue of those to be accepted is full. */
+static void an_owner_that_cannot_be_reached_is_given_up_in_time(void) {
+    stub s = stub_new(), next = stub_new();
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(s.port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct pollfd queue[16];
+    unsigned n = 0;
+    CHECK_EQ(listen(s.fd, 0), 0);
+    do {
+        CHECK(n < 16);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        (void)!connect(fd, (struct sockaddr *)&address, sizeof(address));
+        queue[n] = (struct pollfd){.fd = fd, .events = POLLOUT};
+    } while (poll(&queue[n++], 1, 200) == 1);
+    cscp_config config = node_config();
+    config.relay_connect_timeout_ms = 100;
+    config.hold_ms = 20000;
+    cscp *entry = node_new(&config);
+    cscp_proxy proxy;
+    peer p, owner;
+    node_relays(entry, s.port, 3);
+    uint64_t begin = now_ms();
+    peer_connect(&p, entry);
+    peer_hello(&p, 5);
+    HOST_UNTIL(entry, counters.relay_failures == 2);
+    CHECK(now_ms() - begin >= 200 && now_ms() - begin < 5000);
+    node_relays(entry, next.port, 4);
+    stub_accept(&next, &owner, &proxy);
+    stub_welcome(&owner, 4, 1);
+    peer_expect_welcome(&p);
+    while (n > 0) close(queue[--n].fd);
+    peer_close(&p);
+    peer_close(&owner);
+    cscp_free(entry);
+    close(s.fd);
+    close(next.fd);
+}
+
 static void an_owner_that_half_closes_is_lost(void) {
     stub s = stub_new();
     cscp *entry = entry_to(&s);
@@ -439,6 +477,7 @@ int main(void) {
     RUN(half_a_frame_of_an_owner_is_nothing);
     RUN(nonsense_of_an_owner_does_not_reach_the_controller);
     RUN(an_owner_that_does_not_answer_is_waited_for_no_longer_than_the_hold);
+    RUN(an_owner_that_cannot_be_reached_is_given_up_in_time);
     RUN(an_owner_that_half_closes_is_lost);
     RUN(a_controller_that_half_closes_is_heard_to_the_end_and_answered);
     RUN(an_owner_does_not_keep_a_controller_that_has_gone);
