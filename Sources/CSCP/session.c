@@ -397,8 +397,10 @@ void cscp_session_welcome(cscp_session *s, const cscp_config *config, uint64_t o
     s->since_ms = now->boot_ms;
     s->time_due_ms = now->boot_ms + CSCP_TIME_INTERVAL_MS;
     s->owe |= CSCP_OWE_WELCOME;
-    /* WELCOME says where to go on, not that the room may be used again. */
-    if (s->acked > s->ack_sent)
+    /* WELCOME says where to go on, not that the room may be used again. What the controller was told
+     * before another WELCOME may have been lost on the way, or spoilt; a window that it takes for
+     * full would never open. */
+    if (s->acked > s->ack_sent || (!first && s->acked > 0))
         s->owe |= CSCP_OWE_ACK;
 }
 

@@ -144,6 +144,7 @@ static inline void watch_welcome(watch *w, uint64_t owner_epoch) {
     if (owner_epoch < w->s.epoch_seen) owner_epoch = w->s.epoch_seen;
     cscp_session_welcome(&w->s, &w->config, owner_epoch, &w->now);
     w->n_welcomes++;
+    if (w->n_welcomes > 1 || w->s.again) w->repeated = true;
     w->welcome_due = true;
     w->passed = w->s.acked;
     CHECK_EQ(w->s.resume_from, w->s.acked + 1);

@@ -273,6 +273,25 @@ static void what_is_sent_again_after_it_was_acknowledged_is_acknowledged_again(v
     CHECK_EQ(w.s.owe, 0);
 }
 
+/* It may have been spoilt half-way, or gone with another host: then the window would stay full. */
+static void what_was_told_before_another_welcome_is_told_again(void) {
+    watch w;
+    uint8_t bytes[CSCP_FRAME_MAX];
+    enter(&w, CSCP_OPEN);
+    for (uint64_t seq = 1; seq <= 4; seq++) watch_read(&w, bytes, make_event(bytes, 1, seq));
+    watch_ack(&w, 1, 4);
+    watch_write(&w, true);
+    CHECK_EQ(w.told, 4);
+    watch_suspend(&w);
+    watch_welcome(&w, 2);
+    CHECK_EQ(w.s.owe, CSCP_OWE_WELCOME | CSCP_OWE_ACK); /* in this order */
+    watch_write(&w, true);
+    CHECK_EQ(w.s.owe, 0);
+    enter(&w, CSCP_AWAIT_WELCOME);
+    watch_welcome(&w, 1); /* the first: there is nothing to repeat */
+    CHECK_EQ(w.s.owe, CSCP_OWE_WELCOME);
+}
+
 /* What must be known to go on elsewhere, or here, is known when the other host is gone. */
 static void what_passes_is_remembered(void) {
     watch w;
@@ -521,6 +540,7 @@ int main(void) {
     RUN(records_under_way_when_welcome_is_sent_again_are_not_held_against_it);
     RUN(a_restart_that_looks_like_going_on_is_recognised_later);
     RUN(what_is_sent_again_after_it_was_acknowledged_is_acknowledged_again);
+    RUN(what_was_told_before_another_welcome_is_told_again);
     RUN(what_passes_is_remembered);
     RUN(who_was_welcomed_elsewhere_may_have_records_under_way);
     RUN(who_was_welcomed_elsewhere_may_have_more_under_way_than_our_window);
