@@ -110,12 +110,13 @@ public struct OwnershipMachine: Sendable, Equatable {
   }
 
   /// What a claim, an assertion or a hand-over came to, or what a peer knows that is newer. From before
-  /// what is known already, it changes nothing.
+  /// what is known already, it changes nothing. A peer says up to which version it knows everything; of
+  /// some ranges it may know later things, and what is as old as its word must not bring these back.
   public mutating func saw(
     _ records: [RangeRecord], of identity: StoreIdentity, version: UInt64
   ) -> [Directive] {
     guard identity == self.identity, version >= newest else { return [] }
-    newest = version
+    newest = records.reduce(version) { max($0, $1.changed) }
     for record in records {
       table.set(record.first, to: record)
       note(record)

@@ -56,6 +56,26 @@ struct OwnershipMachineTests {
     #expect(machine.holdings.isEmpty)
   }
 
+  /// Seed 145001 of five nodes with f = 1, at 975.5 s: node-3, whose answers from the store were lost, had given
+  /// a range away, heard of it from one peer, and then took it up again by the older word of another.
+  @Test("what a peer knows later than it says stands against others who say the same and know less")
+  func newsBeyondItsWord() {
+    var machine = machine([still])
+    _ = machine.saw(view(11, [moving(5)]), isFenced: false, at: at(1))
+    _ = machine.sealed(Serial(1), move: 5)
+    var given = record(1, 100, other, 4)
+    given.changed = 13
+    _ = machine.saw([given], of: first, version: 12)
+    #expect(machine.holdings.isEmpty)
+    var before = moving(5)
+    before.changed = 11
+    #expect(machine.saw([before], of: first, version: 12) == [])
+    #expect(machine.isOutdated(view(12, [before])))
+    #expect(machine.acting.isEmpty && machine.table[Serial(1)] == given)
+    // The store itself, of that version or later, is believed.
+    #expect(!machine.isOutdated(view(13, [])))
+  }
+
   @Test(
     "sealed acts again only when the move is seen to be taken back; until then it hands over again")
   func takenBack() {
