@@ -66,7 +66,8 @@ private struct TwoControllers: Clusterdriver_V1_DriverAdmin.SimpleServiceProtoco
   ) async throws -> Clusterdriver_V1_ClusterStatus {
     var cluster = self.cluster
     if !request.withoutRanges {
-      cluster.ranges = [(1, 99), (100, UInt64.max - 1)].map { first, last in
+      let ranges: [(UInt64, UInt64)] = [(1, 99), (100, UInt64.max - 1)]
+      cluster.ranges = ranges.map { first, last in
         .with {
           $0.first = first
           $0.last = last

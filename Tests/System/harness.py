@@ -168,6 +168,7 @@ class Node(Part):
         argv = [
             binary("cluster-driver"), "--port", self.port, "--redis", self.redis,
             "--vendor", self.vendor, "--admin", self.admin, "--metrics", self.metrics_address,
+            "--peers", "127.0.0.1:0",
             *self.options,
         ]
         said = self._start(argv, self.lab.folder / f"{self.name}.ready")

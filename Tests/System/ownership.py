@@ -169,10 +169,12 @@ class Holders:
         """Every serial is acted for, by each holder its share, and each knows of each."""
         wait_for(lambda: self.is_served() and self.is_balanced() and self.is_known(), seconds, every=0.05,
                  what="every serial is acted for, by each holder its share, and each knows the members")
-        # One heartbeat more: what is in Redis has then been seen.
-        at = now()
-        wait_for(lambda: all(h.renewed_at() > at for h in self.holders), 5, every=0.02,
-                 what="each holder has renewed its lease since")
+        # Two heartbeats more of each: what is in Redis has then been seen, and everybody's session to change,
+        # without which nobody is promised anything.
+        for _ in range(2):
+            at = now()
+            wait_for(lambda: all(h.renewed_at() > at for h in self.holders), 5, every=0.02,
+                     what="each holder has renewed its lease since")
 
     def rights(self):
         return [right for holder in self.holders for right in holder.rights()]

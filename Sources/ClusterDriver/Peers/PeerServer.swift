@@ -10,6 +10,7 @@ final class PeerServer: Sendable {
   private let transport: NGHTTP2ServerTransport
   private let server: GRPCServer<NGHTTP2ServerTransport>
   private let serving: Awaited<String?>
+  private let address: HostPort
 
   struct Failure: Error, CustomStringConvertible {
     let description: String
@@ -36,6 +37,7 @@ final class PeerServer: Sendable {
         log.warning("refused", metadata: ["peer": .string(peer), "reason": .string(reason)])
       }
     }
+    self.address = address
     do {
       let transport = try NGHTTP2ServerTransport(
         address: .tcp(host: address.host, port: Int(address.port)), config: config)
@@ -64,7 +66,7 @@ final class PeerServer: Sendable {
     if case .tcp(_, let port)? = bound.wait(.seconds(10)) ?? nil { return UInt16(port) }
     throw Failure(
       description: """
-        peers cannot be served: \(self.serving.wait(.zero).flatMap(\.self) ?? "the address was not bound"); \
+        peers cannot be served at \(self.address): \(self.serving.wait(.zero).flatMap(\.self) ?? "the address was not bound"); \
         another process may be there already (--peers names another place)
         """)
   }
