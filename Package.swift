@@ -37,7 +37,9 @@ let package = Package(
   platforms: [.macOS(.v15)],
   products: [
     // A gRPC transport of its own right, and what Benchmarks/ measures.
-    .library(name: "GRPCNGHTTP2", targets: ["GRPCNGHTTP2"])
+    .library(name: "GRPCNGHTTP2", targets: ["GRPCNGHTTP2"]),
+    // For Benchmarks/.
+    .library(name: "Election", targets: ["Election"]),
   ],
   dependencies: [
     .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),

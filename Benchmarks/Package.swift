@@ -17,6 +17,9 @@ let package = Package(
         .product(name: "GRPCCore", package: "grpc-swift-2"),
         .product(name: "GRPCInProcessTransport", package: "grpc-swift-2"),
       ],
-      swiftSettings: [.swiftLanguageMode(.v6)])
+      swiftSettings: [.swiftLanguageMode(.v6)]),
+    .executableTarget(
+      name: "planner-bench", dependencies: [.product(name: "Election", package: "ClusterDriver")],
+      swiftSettings: [.swiftLanguageMode(.v6)]),
   ]
 )
