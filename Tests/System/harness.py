@@ -13,7 +13,11 @@ import collections
 import json
 import os
 import pathlib
+import re
+import resource
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -194,6 +198,110 @@ class Node(Part):
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
+class Balancer(Part):
+    """A HAProxy before `nodes`, by the very example that is shipped.
+
+    What differs from it: where it listens, the nodes' addresses, and, where the caller may not have them, users and
+    descriptors.
+    """
+
+    EXAMPLE = ROOT / "systemd/haproxy.cfg.example"
+
+    def __init__(self, lab, name, nodes):
+        super().__init__(lab, name)
+        self.nodes = list(nodes)
+        self.socket_path = lab.folder / f"{name}.sock"
+        self.configuration = lab.folder / f"{name}.cfg"
+        self.port = free_port()
+        self.start()
+
+    def start(self):
+        path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+        program = shutil.which("haproxy", path=path)
+        if program is None:
+            raise Failure("no haproxy on PATH: run `make setup`")
+        self.configuration.write_text(self._configured())
+        # -W, as its service does: a master that reloads, and a worker that has the connections.
+        self._start([program, "-W", "-f", self.configuration])
+        wait_for(self._answers, 10, what=f"{self.name} answers on {self.socket_path}")
+
+    def _configured(self):
+        text = self.EXAMPLE.read_text()
+        servers = "".join(
+            f"    server {name} 127.0.0.1:{node.port} port {node.metrics_address.rsplit(':', 1)[1]}\n"
+            for name, node in self._named()
+        )
+        wanted = [
+            (r"bind :::5001 v4v6", f"bind 127.0.0.1:{self.port}"),
+            (r"stats socket /run/haproxy/admin\.sock", f"stats socket {self.socket_path}"),
+            (r"(    server node\d \S+:5001 port 9001\n)+", servers),
+        ]
+        if os.geteuid() != 0:
+            wanted.append((r"    user .*\n    group .*\n    chroot .*\n", ""))
+        most = (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200) // 2
+        if 0 < most < 50000:
+            wanted += [(r"maxconn 50000", f"maxconn {most}"), (r"maxconn 49000", f"maxconn {most - 1}")]
+        for pattern, replacement in wanted:
+            text, n = re.subn(pattern, lambda _, by=replacement: by, text)
+            if n != 1:
+                raise Failure(f"{self.EXAMPLE}: {n} places, not one, match {pattern!r}")
+        return text
+
+    def _named(self):
+        return [(f"node{i}", node) for i, node in enumerate(self.nodes, 1)]
+
+    def _answers(self):
+        if not self.process.is_running:
+            raise self.process.failure("ended at once")
+        return self.worker() is not None
+
+    def ask(self, line):
+        """What the worker of now answers on its socket."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(self.socket_path))
+            connection.sendall(line.encode() + b"\n")
+            parts = iter(lambda: connection.recv(65536), b"")
+            return b"".join(parts).decode()
+
+    def worker(self):
+        """Process id of the worker that takes new connections; None when there is none."""
+        try:
+            found = re.search(r"^Pid: (\d+)", self.ask("show info"), re.M)
+        except OSError:
+            return None
+        return int(found[1]) if found else None
+
+    def states(self):
+        """{node: state}: UP, DOWN, NOLB (no new connections), and so on, in the nodes' order."""
+        rows = [line.split(",") for line in self.ask("show stat nodes 4 -1").splitlines()]
+        column = rows[0].index("status")
+        said = {row[1]: row[column].split(" ")[0] for row in rows[1:] if len(row) > column}
+        return [said.get(name, "?") for name, _ in self._named()]
+
+    def connections(self):
+        """How many connections each node has, in the nodes' order."""
+        rows = [line.split(",") for line in self.ask("show stat nodes 4 -1").splitlines()]
+        column = rows[0].index("scur")
+        return [int(row[column]) for row in rows[1:] if len(row) > column]
+
+    def wait_for_states(self, *wanted, seconds=15.0):
+        wait_for(lambda: self.states() == list(wanted), seconds, what=f"{self.name} has its nodes {wanted}")
+
+    def kill(self):
+        """Ends it with all its connections. Workers end themselves when their master is gone."""
+        pid = self.pid
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        super().kill()
+        wait_for(lambda: not any(_is_alive(child) for child in children), 10, what=f"{self.name}'s workers ended")
+
+    def reload(self):
+        """Takes the configuration anew: another worker listens, the former one keeps its connections."""
+        before = self.worker()
+        self.process.popen.send_signal(signal.SIGUSR2)
+        wait_for(lambda: self.worker() not in (None, before), 10, what=f"{self.name} has another worker")
+
+
 class Fleet:
     """Simulated controllers. `progress` is the newest of the lines they write each second,
     `progress_lines` how many there were."""
@@ -257,6 +365,9 @@ class Lab:
     def node(self, redis, vendor, name=None, options=()):
         return Node(self, self._name(name, "node"), redis, vendor, options)
 
+    def balancer(self, nodes, name=None):
+        return Balancer(self, self._name(name, "balancer"), nodes)
+
     def fleet(self, node, controllers, event_rate, duration, vendor=None, seed=1, first_serial=1000,
               options=(), name=None):
         """Starts controllers; with `vendor` the report compares with what is stored there."""
@@ -303,6 +414,14 @@ class Lab:
     def _name(self, name, kind):
         self._names[kind] += 1
         return name or f"{kind}-{self._names[kind]}"
+
+
+def _is_alive(pid):
+    try:
+        # After the name in parentheses; Z has ended and is not reaped.
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _tail(path, lines):
