@@ -272,18 +272,20 @@ class Balancer(Part):
             return None
         return int(found[1]) if found else None
 
+    def shown(self, column):
+        """What `show stat` has in a column, by node in their order."""
+        header, *rows = [line.split(",") for line in self.ask("show stat nodes 4 -1").splitlines() if line]
+        name, value = header.index("svname"), header.index(column)
+        said = {row[name]: row[value] for row in rows}
+        return [said[node] for node, _ in self._named()]
+
     def states(self):
-        """{node: state}: UP, DOWN, NOLB (no new connections), and so on, in the nodes' order."""
-        rows = [line.split(",") for line in self.ask("show stat nodes 4 -1").splitlines()]
-        column = rows[0].index("status")
-        said = {row[1]: row[column].split(" ")[0] for row in rows[1:] if len(row) > column}
-        return [said.get(name, "?") for name, _ in self._named()]
+        """UP, DOWN, NOLB (no new connections), and so on, by node."""
+        return [state.split()[0] for state in self.shown("status")]
 
     def connections(self):
-        """How many connections each node has, in the nodes' order."""
-        rows = [line.split(",") for line in self.ask("show stat nodes 4 -1").splitlines()]
-        column = rows[0].index("scur")
-        return [int(row[column]) for row in rows[1:] if len(row) > column]
+        """How many connections each node has."""
+        return [int(count) for count in self.shown("scur")]
 
     def wait_for_states(self, *wanted, seconds=15.0):
         wait_for(lambda: self.states() == list(wanted), seconds, what=f"{self.name} has its nodes {wanted}")
