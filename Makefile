@@ -13,7 +13,7 @@ build: ## build the programs, optimised, into .build/release
 	@scripts/setup
 	@scripts/build
 
-demo: ## 200 simulated doors, a node, a vendor app and a private Redis, for 20 s
+demo: ## 1,000 simulated doors and three nodes behind a balancer, one of them killed: 40 s
 	@scripts/setup
 	@scripts/build
 	@scripts/demo
