@@ -7,7 +7,12 @@ extension Node: MetricsSource {
     var snapshot = MetricsSnapshot(
       version: self.identity.version, nodeID: self.identity.nodeID,
       startedAtMs: self.startedAt.utcMs, nowMs: Moment.utcMsNow(), readiness: self.readiness())
-    snapshot.ownership = self.ownership.view.map { MetricsSnapshot.Ownership($0, at: .now) }
+    if self.ownership.progress != nil {
+      // Before Redis is first reached there is nothing to see, and nothing is owned.
+      snapshot.ownership =
+        self.ownership.view.map { MetricsSnapshot.Ownership($0, at: .now) }
+        ?? MetricsSnapshot.Ownership()
+    }
     snapshot.layer = self.layer.counters()
     let outbox = self.outbox.counters
     snapshot.events = Node.events(outbox)
