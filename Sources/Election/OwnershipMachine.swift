@@ -118,10 +118,20 @@ public struct OwnershipMachine: Sendable, Equatable {
     guard identity == self.identity, version >= newest else { return [] }
     newest = records.reduce(version) { max($0, $1.changed) }
     for record in records {
-      table.set(record.first, to: record)
+      enter(record)
       note(record)
     }
     return told(settle(records))
+  }
+
+  /// What the record was merged out of, or cut out of, goes: only a view says so by itself.
+  private mutating func enter(_ record: RangeRecord) {
+    if table[record.first]?.last != record.last {
+      var i = table.place(of: record.first)
+      if i > 0, table.values[i - 1].last >= record.first { i -= 1 }
+      while i < table.count, table.values[i].first <= record.last { _ = table.remove(at: i) }
+    }
+    table.set(record.first, to: record)
   }
 
   private mutating func meet(_ identity: StoreIdentity, isFenced: Bool, at now: Instant) {

@@ -56,6 +56,24 @@ struct OwnershipMachineTests {
     #expect(machine.holdings.isEmpty)
   }
 
+  @Test("news of a range takes the place of all that it was merged or cut out of")
+  func newsOverlap() {
+    var machine = machine([
+      record(1, 100, other, 3), record(101, 200, other, 3), record(201, 300, other, 3),
+      record(301, everything, other, 3),
+    ])
+    _ = machine.saw([record(101, 300, other, 4)], of: first, version: 12)
+    #expect(machine.table.values.map(\.first) == [1, 101, 301].map { Serial($0) })
+    _ = machine.saw([record(150, 300, other, 5)], of: first, version: 13)
+    #expect(
+      machine.table.values.map(\.serials)
+        == [1...100, 150...300, 301...everything].map {
+          Serial($0.lowerBound)...Serial($0.upperBound)
+        })
+    _ = machine.saw([record(1, everything, other, 6)], of: first, version: 14)
+    #expect(machine.table.values.map(\.first) == [Serial(1)])
+  }
+
   /// Seed 145001 of five nodes with f = 1, at 975.5 s: node-3, whose answers from the store were lost, had given
   /// a range away, heard of it from one peer, and then took it up again by the older word of another.
   @Test("what a peer knows later than it says stands against others who say the same and know less")
