@@ -54,7 +54,7 @@ final class RedisDoor: Sendable {
         if change.isConnected {
           channels.connected(change.serial)
         } else {
-          channels.disconnected(change.serial, at: now)
+          channels.disconnected(change.serial, isOthers: change.isOthers, at: now)
         }
       }
       let wanted = channels.takeChanges(at: now)

@@ -128,16 +128,16 @@ final class ControllerLayer: @unchecked Sendable {
     if result != 0 { cscp_set_valid_until(self.handle, 0) }
   }
 
-  /// The controllers of these serials are served there: they are relayed.
-  func route(_ routes: [Route]) {
+  /// The controllers of these serials are served there: they are relayed. Returns why not; then the former
+  /// routes stay, and who is relayed to the wrong node is not served there.
+  func route(_ routes: [Route]) -> String? {
     let raw = routes.map {
       cscp_route(
         first: $0.range.first.rawValue, last: $0.range.last.rawValue,
         epoch: $0.range.epoch.rawValue, address: $0.address.storage)
     }
     let result = cscp_set_routes(self.handle, raw, raw.count)
-    // Without memory the former ones stay: who is relayed to the wrong node is not served there.
-    precondition(result == 0 || result == -ENOMEM, "routes of ours are sorted and apart")
+    return result == 0 ? nil : errorText(-result)
   }
 
   /// Until when the ranges may be acted for; nil: not at all.

@@ -82,7 +82,9 @@ struct TakenBatch: ~Copyable {
     let connection = message.pointee.connection
     self.statuses.append(Clusterdriver_V1_ControllerStatus(message))
     self.sessions.append(
-      SessionChange(serial: serial, connection: connection, isConnected: isConnected))
+      SessionChange(
+        serial: serial, connection: connection, isConnected: isConnected,
+        isOthers: !isConnected && message.pointee.reason == CSCP_REASON_NOT_OWNER.rawValue))
     self.commands.append(
       isConnected
         ? .connected(serial: serial, connection: connection)

@@ -72,7 +72,11 @@ final class RouteTable: @unchecked Sendable {
       if let view {
         let routes = Route.routes(view) { self.address(of: $0) }
         if routes != told {
-          self.layer.route(routes)
+          if let why = self.layer.route(routes) {
+            self.log.error(
+              "the routes to other nodes stay as they were: \(why)",
+              metadata: ["routes": "\(routes.count)"])
+          }
           told = routes
         }
       }
@@ -87,7 +91,9 @@ final class RouteTable: @unchecked Sendable {
     do throws(Objection) {
       let at = try HostPort(parsing: place)
       var address = csys_address()
-      if csys_address_parse(at.host, at.port, &address) == 0
+      if at.port == 0 {
+        found = nil
+      } else if csys_address_parse(at.host, at.port, &address) == 0
         || csys_address_resolve(at.host, at.port, &address, 1) > 0
       {
         found = address
@@ -120,18 +126,20 @@ struct Route: Sendable, Equatable {
       }
   }
 
-  /// Of what others own by the word of the present store.
+  /// Of what others own by the word of the present store. Whatever peers have said, they are sorted, apart,
+  /// and lead somewhere.
   static func routes(
     _ view: OwnershipView, address: (String) -> csys_address?
   ) -> [Route] {
     var routes: [Route] = []
     for record in view.table.values {
       guard let owner = record.owner?.node, owner != view.me.node, record.store == view.identity,
-        record.epoch > .none, let place = view.places.places[owner], !place.controllersAt.isEmpty,
+        record.epoch > .none, routes.last.map({ $0.range.last < record.first }) ?? true,
+        let place = view.places.places[owner], !place.controllersAt.isEmpty,
         let address = address(place.controllersAt)
       else { continue }
       routes.append(Route(range: record.piece, address: address))
     }
-    return routes.sorted { $0.range.first < $1.range.first }
+    return routes
   }
 }

@@ -70,6 +70,15 @@ struct RouteTests {
       })
   }
 
+  @Test("of ranges that lie over one another, which a peer may say, the first counts")
+  func overlapping() throws {
+    let view = try Self.view(
+      [Self.range(1, 9, Self.b), Self.range(5, 20, Self.b), Self.range(21, 30, Self.b)],
+      b: "10.0.0.2:5001")
+    #expect(
+      Route.routes(view) { Self.address($0) }.map(\.range.first) == [Serial(1), Serial(21)])
+  }
+
   @Test("a node whose address is not known, or is none, gets no controllers")
   func noAddress() throws {
     #expect(
