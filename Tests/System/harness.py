@@ -10,6 +10,7 @@ A Lab holds what one test started and ends all of it, whatever happened:
 
 import base64
 import collections
+import contextlib
 import json
 import os
 import pathlib
@@ -67,6 +68,15 @@ class Part:
     def pid(self):
         return self.process.pid
 
+    @property
+    def address(self):
+        """Of the host it runs on."""
+        return self.lab.address(self.name)
+
+    def on_host(self):
+        """Sockets that this thread makes meanwhile are those of the host it runs on."""
+        return self.lab.on_host(self.name)
+
     def _start(self, argv, ready=None):
         if ready:
             ready.unlink(missing_ok=True)
@@ -93,7 +103,8 @@ class Redis(Part):
     def __init__(self, lab, name):
         super().__init__(lab, name)
         for attempt in range(5):
-            self.port = free_port()
+            with self.on_host():
+                self.port = free_port()
             try:
                 self.start()
                 return
@@ -104,15 +115,15 @@ class Redis(Part):
 
     @property
     def url(self):
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self.address}:{self.port}"
 
     def start(self):
         server = shutil.which("redis-server")
         if server is None:
             raise Failure("no redis-server on PATH: run `make setup`")
         self._start(
-            [server, "--port", self.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-             "--dir", self.lab.folder]
+            [server, "--port", self.port, "--bind", self.address, "--protected-mode", "no", "--save", "",
+             "--appendonly", "no", "--dir", self.lab.folder]
         )
         wait_for(self._answers, 10, what=f"{self.name} answers on port {self.port}")
 
@@ -127,7 +138,7 @@ class Redis(Part):
         return f"process_id:{self.pid}\r" in info
 
     def call(self, *words):
-        with Connection(self.port) as connection:
+        with self.on_host(), Connection(self.port, self.address) as connection:
             return connection.call(*words)
 
     def publish(self, serial, command):
@@ -142,7 +153,7 @@ class VendorApp(Part):
         super().__init__(lab, name)
         self.db = db or f"sqlite:{lab.folder / (name + '.db')}"
         self.options = list(options)
-        self.listen = "127.0.0.1:0"
+        self.listen = f"{self.address}:0"
         self.start()
 
     @property
@@ -184,7 +195,7 @@ class Node(Part):
         """The status and text of an HTTP request to the node's metrics address."""
         request = urllib.request.Request(f"http://{self.metrics_address}{path}")
         try:
-            with urllib.request.urlopen(request, timeout=5) as reply:
+            with self.on_host(), urllib.request.urlopen(request, timeout=5) as reply:
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -311,7 +322,7 @@ class Fleet:
     def __init__(self, lab, name, node, options):
         self.progress = {}
         self.progress_lines = 0
-        ports = node if isinstance(node, str) else f"127.0.0.1:{node.port}"
+        ports = node if isinstance(node, str) else f"{node.address}:{node.port}"
         argv = [binary("scp-fleet"), "--connect", ports, "--json", "--progress-json", *options]
         self.output_path = lab.folder / f"{name}.json"
         with open(self.output_path, "wb") as output:
@@ -378,6 +389,13 @@ class Lab:
         if vendor:
             flags += ["--verify", vendor.url]
         return Fleet(self, self._name(name, "fleet"), node, flags)
+
+    def address(self, name):
+        """Of the host that the part of this name runs on."""
+        return "127.0.0.1"
+
+    def on_host(self, name):
+        return contextlib.nullcontext()
 
     def start(self, name, argv, **streams):
         """Starts any program as one of the lab's."""
