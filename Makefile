@@ -1,7 +1,7 @@
 # The verbs of the project. Each is one script in scripts/; see CONTRIBUTING.md.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check lint format arch proto fuzz sim model mutate bench asan tsan clean
+.PHONY: help setup build demo test check lint format arch proto fuzz sim chaos model mutate bench asan tsan clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,11 @@ sim: ## simulate clusters for SIM_HOURS (default 300); SEED=… one of them agai
 	@scripts/setup
 	@scripts/build --product cluster-sim
 	@scripts/sim
+
+chaos: ## break a cluster on hosts of its own for DURATION (default 600) s; SEED=… the same faults again; needs root
+	@scripts/setup test
+	@scripts/build
+	@scripts/chaos --seed $(or $(SEED),1) --seconds $(or $(DURATION),600)
 
 model: ## search the models of the ownership protocol with spin; MODEL_SCOPE=long in greater scopes
 	@scripts/setup model

@@ -1,0 +1,101 @@
+"""What can be done to a cluster on hosts of its own, by name."""
+
+# What hinders the vendor app keeps everybody from being served: how soon is counted from the fault's end.
+HINDERS_ALL = {"vendor.kill", "vendor.pause"}
+# With these a command may be gone before anybody has its result: it was in the memory of a process that was killed,
+# or on a line that broke.
+LOSES_COMMANDS = {
+    "node.kill", "redis.kill", "node.cut", "node.mute", "node.deaf", "node.cut-redis",
+}
+
+
+class Fault:
+    """begin() it, and end() it `seconds` later. Both are called by the thread that made the cluster."""
+
+    def __init__(self, kind, target, seconds, begin, end):
+        self.kind, self.target, self.seconds = kind, target, seconds
+        self.begin, self._end = begin, end
+
+    def end(self):
+        if self._end:
+            self._end()
+
+    def __str__(self):
+        return f"{self.kind} {self.target} {self.seconds:.1f} s" if self.seconds else f"{self.kind} {self.target}"
+
+
+def _node(cluster, chance):
+    return chance.choice(cluster.nodes)
+
+
+def _process(begin, end, shortest, longest, part=_node):
+    """Something done to a process, by two methods of its part's."""
+    def make(kind, cluster, chance):
+        target = part(cluster, chance)
+        return Fault(kind, target.name, chance.uniform(shortest, longest), getattr(target, begin),
+                     getattr(target, end))
+    return make
+
+
+def _cut(of=lambda cluster, node: None, **ways):
+    def make(kind, cluster, chance):
+        node = _node(cluster, chance)
+        hosts = cluster.lab.hosts
+        peers = of(cluster, node)
+        cuts = []
+        return Fault(
+            kind, node.name, chance.uniform(0.5, 10),
+            lambda: cuts.append(cluster.lab.network.cut(
+                hosts[node.name], peers and [hosts[peer] for peer in peers], **ways)),
+            lambda: cuts.pop().heal())
+    return make
+
+
+def _flush(kind, cluster, chance):
+    return Fault(kind, "redis", 0, lambda: cluster.redis.call("FLUSHALL"), None)
+
+
+def _redis(cluster, chance):
+    return cluster.redis
+
+
+def _vendor(cluster, chance):
+    return cluster.vendor
+
+
+KINDS = {
+    "node.kill": _process("kill", "start", 0, 8),
+    "node.stop": _process("stop", "start", 0, 4),
+    "node.pause": _process("pause", "resume", 0.3, 10),
+    "node.cut": _cut(),
+    "node.mute": _cut(hears=False),
+    "node.deaf": _cut(sends=False),
+    "node.cut-redis": _cut(lambda cluster, node: ["redis"]),
+    "node.cut-vendor": _cut(lambda cluster, node: ["vendor"]),
+    "node.cut-peers": _cut(lambda cluster, node: [other.name for other in cluster.nodes if other is not node]),
+    "node.cut-fleet": _cut(lambda cluster, node: ["fleet"]),
+    # It keeps nothing on disk: it comes back empty.
+    "redis.kill": _process("kill", "start", 0, 5, _redis),
+    "redis.pause": _process("pause", "resume", 0.3, 5, _redis),
+    "redis.flush": _flush,
+    "vendor.kill": _process("kill", "start", 0, 5, _vendor),
+    "vendor.pause": _process("pause", "resume", 0.3, 5, _vendor),
+}
+
+
+def choose(cluster, chance, kinds=None, pairs=0.35):
+    """Endless: one fault, or two of different parts at once. Every kind comes before one comes again."""
+    kinds = sorted(kinds or KINDS)
+    while True:
+        bag = chance.sample(kinds, len(kinds))
+        while bag:
+            faults = [_make(bag.pop(), cluster, chance)]
+            if bag and chance.random() < pairs:
+                second = _make(bag.pop(), cluster, chance)
+                if second.target != faults[0].target:
+                    faults.append(second)
+            yield faults
+
+
+def _make(kind, cluster, chance):
+    return KINDS[kind](kind, cluster, chance)

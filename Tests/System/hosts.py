@@ -1,0 +1,79 @@
+"""A cluster on hosts of its own: three nodes, Redis, the vendor app and the controllers each on another."""
+
+from harness import Lab
+from namespaces import NETWORK, Network
+from process import wait_for
+
+FIRST_SERIAL = 1000
+# So that what is cut off is noticed within seconds: the defaults are for lines that are slow and bad.
+PATIENCE = ["--t1", "2s", "--t2", "20ms", "--t3", "1s"]
+QUICK = ["--backoff-min", "100ms", "--backoff-max", "1s"]
+
+
+class HostedLab(Lab):
+    """A Lab whose parts run where `hosts` says, by the parts' names."""
+
+    def __init__(self):
+        super().__init__()
+        self.hosts = {}
+        self.network = Network()
+
+    def host(self, part):
+        """Makes the host that the part of this name will run on."""
+        self.hosts[part] = self.network.host(part)
+        return self.hosts[part]
+
+    def address(self, name):
+        return self.hosts[name].address
+
+    def on_host(self, name):
+        return self.hosts[name].inside()
+
+    def start(self, name, argv, **streams):
+        return super().start(name, [*self.hosts[name].prefix, *argv], **streams)
+
+    def close(self, keep=False):
+        super().close(keep)
+        self.network.close()
+
+
+class Cluster:
+    """Redis, the vendor app and the nodes of a cluster, each on a host of its own."""
+
+    def __init__(self, lab, nodes=3, tolerance=0, node_options=()):
+        self.lab = lab
+        for name in ("redis", "vendor", *(f"node-{i + 1}" for i in range(nodes)), "fleet"):
+            lab.host(name)
+        self.redis = lab.redis("redis")
+        self.vendor = lab.vendor("vendor", options=["--insecure"])
+        self.nodes = [self._node(f"node-{i + 1}", tolerance, node_options) for i in range(nodes)]
+        self.fleet = None
+        self.controllers = 0
+
+    def _node(self, name, tolerance, options):
+        address = self.lab.address(name)
+        return self.lab.node(self.redis, self.vendor, name, [
+            "--bind", address, "--advertise", f"{address}:0", "--peers", f"{address}:0", "--node-id", name,
+            "--trusted-proxies", f"{NETWORK}.0/24", "--insecure", "--tolerance", tolerance,
+            "--state-file", self.lab.folder / f"{name}.state", *PATIENCE, *options,
+        ])
+
+    @property
+    def serials(self):
+        return range(FIRST_SERIAL, FIRST_SERIAL + self.controllers)
+
+    def connect(self, controllers, event_rate, seed, options=()):
+        """Controllers that have the addresses of all nodes, until they are told to end."""
+        self.controllers = controllers
+        targets = ",".join(f"{node.address}:{node.port}" for node in self.nodes)
+        self.fleet = self.lab.fleet(
+            targets, controllers, event_rate, "10h", vendor=self.vendor, seed=seed, first_serial=FIRST_SERIAL,
+            name="fleet", options=[
+                *QUICK, "--connect-timeout", "5s", "--drain", "60s", "--ledger", self.lab.folder / "ledger.jsonl",
+                "--commands-log", self.lab.folder / "commands.jsonl", *options])
+        self.fleet.wait_connected(controllers, 60)
+        wait_for(lambda: all(self.owned(node) > 0 for node in self.nodes), 60, "every node has ranges", 0.2)
+
+    @staticmethod
+    def owned(node):
+        return node.metrics()["cluster_driver_ranges_owned"]

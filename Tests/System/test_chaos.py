@@ -1,0 +1,94 @@
+"""A cluster on hosts of its own, broken on purpose for a minute; `make chaos` does it for as long as you like.
+
+Needs root, iproute2 and nftables; skipped, with the reason, where they are missing.
+"""
+
+import os
+import sqlite3
+import sys
+
+import pytest
+
+import namespaces
+from chaos import Chaos
+from hosts import Cluster, HostedLab
+from process import wait_for
+
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "45"))
+CONTROLLERS = int(os.environ.get("CHAOS_CONTROLLERS", "300"))
+
+
+@pytest.fixture
+def hosted():
+    reason = namespaces.why_not()
+    if reason:
+        print(f"NOT TESTED: clusters on hosts of their own: {reason}", file=sys.__stderr__, flush=True)
+        pytest.skip(f"NOT TESTED: {reason}")
+    lab = HostedLab()
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+def cluster_with_controllers(hosted, controllers=CONTROLLERS):
+    cluster = Cluster(hosted)
+    cluster.connect(controllers, 2, SEED)
+    return cluster
+
+
+def test_a_cluster_keeps_its_promises_whatever_breaks(hosted):
+    chaos = Chaos(cluster_with_controllers(hosted), SEED)
+    chaos.run(SECONDS)
+    verdict = chaos.verdict()
+    print(f"seed {SEED}\n{chaos.table()}\n{verdict}")
+    assert not verdict.broken, f"seed {SEED}:\n{verdict}\n{hosted.logs()}"
+
+
+def test_a_vendor_app_that_forgets_what_it_acknowledged_is_caught(hosted):
+    cluster = cluster_with_controllers(hosted, 50)
+    chaos = Chaos(cluster, SEED)
+    wait_for(lambda: cluster.fleet.progress.get("acked", 0) > 300, 20, "events are acknowledged")
+    cluster.vendor.kill()
+    for suffix in ("", "-wal", "-shm"):
+        (hosted.folder / f"vendor.db{suffix}").unlink(missing_ok=True)
+    cluster.vendor.start()
+    wait_for(lambda: rows(chaos.database) > 100, 30, "the vendor app stores what is new")
+    verdict = chaos.verdict()
+    assert any(sentence.startswith("logs of which acknowledged events are not stored: 50")
+               for sentence in verdict.broken), verdict
+    assert any(sentence.startswith("by the controllers, lost") for sentence in verdict.broken), verdict
+
+
+def test_one_row_that_is_gone_and_one_result_that_is_another_are_caught(hosted):
+    cluster = cluster_with_controllers(hosted, 20)
+    chaos = Chaos(cluster, SEED)
+    wait_for(lambda: cluster.fleet.progress.get("acked", 0) > 200, 20, "events are acknowledged")
+    wait_for(lambda: results(chaos.database) > 5, 30, "commands have results")
+    with sqlite3.connect(chaos.database, timeout=10) as db:
+        db.execute("DELETE FROM events WHERE seq = 3 AND serial = 1007")
+        db.execute("UPDATE events SET owner_epoch = owner_epoch + 1000 WHERE seq = 3 AND serial = 1008")
+        db.execute("UPDATE results SET status = 3 WHERE id = (SELECT id FROM results WHERE status = 1 LIMIT 1)")
+        db.execute("DELETE FROM results WHERE id = (SELECT id FROM results WHERE status = 1 LIMIT 1)")
+    verdict = chaos.verdict()
+    for sentence in ("logs of which acknowledged events are not stored: 1", "commands without a result: 1",
+                     "rows under a lower owner epoch than a row before: 1",
+                     "commands carried out whose result says they were not: 1"):
+        assert any(broken.startswith(sentence) for broken in verdict.broken), verdict
+
+
+def count(database, table):
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as db:
+        try:
+            return db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        except sqlite3.OperationalError:
+            return 0  # It is just being made.
+
+
+def rows(database):
+    return count(database, "events")
+
+
+def results(database):
+    return count(database, "results")
