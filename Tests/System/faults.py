@@ -1,5 +1,7 @@
 """What can be done to a cluster on hosts of its own, by name."""
 
+import signal
+
 # What hinders the vendor app keeps everybody from being served: how soon is counted from the fault's end.
 HINDERS_ALL = {"vendor.kill", "vendor.pause"}
 # With these a command may be gone before anybody has its result: it was in the memory of a process that was killed,
@@ -51,6 +53,20 @@ def _cut(of=lambda cluster, node: None, **ways):
     return make
 
 
+def _stop(kind, cluster, chance):
+    """Is told to end, and begun again when it has: other faults of the step go on meanwhile."""
+    node = _node(cluster, chance)
+
+    def begin_again():
+        code = node.stop(20)
+        if code != 0:
+            raise node.process.failure(f"exit code {code} when it was told to end")
+        node.start()
+
+    return Fault(kind, node.name, chance.uniform(0, 4),
+                 lambda: node.process.popen.send_signal(signal.SIGTERM), begin_again)
+
+
 def _flush(kind, cluster, chance):
     return Fault(kind, "redis", 0, lambda: cluster.redis.call("FLUSHALL"), None)
 
@@ -65,7 +81,7 @@ def _vendor(cluster, chance):
 
 KINDS = {
     "node.kill": _process("kill", "start", 0, 8),
-    "node.stop": _process("stop", "start", 0, 4),
+    "node.stop": _stop,
     "node.pause": _process("pause", "resume", 0.3, 10),
     "node.cut": _cut(),
     "node.mute": _cut(hears=False),
