@@ -5,6 +5,8 @@ from namespaces import NETWORK, Network
 from process import wait_for
 
 FIRST_SERIAL = 1000
+# The same after a restart, as in operation; each host has its own.
+PEERS_PORT = 8001
 # So that what is cut off is noticed within seconds: the defaults are for lines that are slow and bad.
 PATIENCE = ["--t1", "2s", "--t2", "20ms", "--t3", "1s"]
 QUICK = ["--backoff-min", "100ms", "--backoff-max", "1s"]
@@ -53,7 +55,7 @@ class Cluster:
     def _node(self, name, tolerance, options):
         address = self.lab.address(name)
         return self.lab.node(self.redis, self.vendor, name, [
-            "--bind", address, "--advertise", f"{address}:0", "--peers", f"{address}:0", "--node-id", name,
+            "--bind", address, "--advertise", f"{address}:0", "--peers", f"{address}:{PEERS_PORT}", "--node-id", name,
             "--trusted-proxies", f"{NETWORK}.0/24", "--insecure", "--tolerance", tolerance,
             "--state-file", self.lab.folder / f"{name}.state", *PATIENCE, *options,
         ])
