@@ -1,4 +1,4 @@
-"""A cluster on hosts of its own, broken on purpose for a minute; `make chaos` does it for as long as you like.
+"""The checker of `make chaos` notices what is broken: a cluster on hosts of its own whose records are tampered with.
 
 Needs root, iproute2 and nftables; skipped, with the reason, where they are missing.
 """
@@ -15,8 +15,6 @@ from hosts import Cluster, HostedLab
 from process import wait_for
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "45"))
-CONTROLLERS = int(os.environ.get("CHAOS_CONTROLLERS", "300"))
 
 
 @pytest.fixture
@@ -32,18 +30,10 @@ def hosted():
         lab.close()
 
 
-def cluster_with_controllers(hosted, controllers=CONTROLLERS):
+def cluster_with_controllers(hosted, controllers):
     cluster = Cluster(hosted)
     cluster.connect(controllers, 2, SEED)
     return cluster
-
-
-def test_a_cluster_keeps_its_promises_whatever_breaks(hosted):
-    chaos = Chaos(cluster_with_controllers(hosted), SEED)
-    chaos.run(SECONDS)
-    verdict = chaos.verdict()
-    print(f"seed {SEED}\n{chaos.table()}\n{verdict}")
-    assert not verdict.broken, f"seed {SEED}:\n{verdict}\n{hosted.logs()}"
 
 
 def test_a_vendor_app_that_forgets_what_it_acknowledged_is_caught(hosted):
