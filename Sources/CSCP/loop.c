@@ -162,15 +162,15 @@ void cscp_ring_filled(cscp_thread *t) {
 }
 
 static void read_the_ready(cscp_thread *t) {
-    cscp_list todo;
+    cscp_list due;
     unsigned n = 0;
 
     if (!t->ring_is_full && !cscp_up_settle(t))
         cscp_ring_filled(t);
-    cscp_list_init(&todo);
-    cscp_list_splice(&todo, &t->ready);
-    while (!cscp_list_is_empty(&todo) && !t->ring_is_full) {
-        cscp_conn *c = CSCP_CONTAINER(todo.next, cscp_conn, ready);
+    cscp_list_init(&due);
+    cscp_list_splice(&due, &t->ready);
+    while (!cscp_list_is_empty(&due) && !t->ring_is_full) {
+        cscp_conn *c = CSCP_CONTAINER(due.next, cscp_conn, ready);
 
         cscp_list_remove(&c->ready);
         cscp_list_append(&t->ready, &c->ready); /* until there is nothing left to read */
@@ -178,18 +178,18 @@ static void read_the_ready(cscp_thread *t) {
         if (++n % 16 == 0)
             cscp_up_publish(t);
     }
-    cscp_list_splice(&todo, &t->ready); /* those not reached go first the next time */
-    cscp_list_splice(&t->ready, &todo);
+    cscp_list_splice(&due, &t->ready); /* those not reached go first the next time */
+    cscp_list_splice(&t->ready, &due);
 }
 
 /* The taker's slowness is nothing to them. */
 static void pass_on(cscp_thread *t) {
-    cscp_list todo;
+    cscp_list due;
 
-    cscp_list_init(&todo);
-    cscp_list_splice(&todo, &t->links);
-    while (!cscp_list_is_empty(&todo)) {
-        cscp_link *link = CSCP_CONTAINER(todo.next, cscp_link, ready);
+    cscp_list_init(&due);
+    cscp_list_splice(&due, &t->links);
+    while (!cscp_list_is_empty(&due)) {
+        cscp_link *link = CSCP_CONTAINER(due.next, cscp_link, ready);
 
         cscp_list_remove(&link->ready);
         cscp_link_pass(t, link->conn);
@@ -197,14 +197,14 @@ static void pass_on(cscp_thread *t) {
 }
 
 static void write_the_wanting(cscp_thread *t, bool retry) {
-    cscp_list todo;
+    cscp_list due;
 
-    cscp_list_init(&todo);
-    cscp_list_splice(&todo, &t->out);
+    cscp_list_init(&due);
+    cscp_list_splice(&due, &t->out);
     if (retry)
-        cscp_list_splice(&todo, &t->stalled);
-    while (!cscp_list_is_empty(&todo)) {
-        cscp_conn *c = CSCP_CONTAINER(todo.next, cscp_conn, out);
+        cscp_list_splice(&due, &t->stalled);
+    while (!cscp_list_is_empty(&due)) {
+        cscp_conn *c = CSCP_CONTAINER(due.next, cscp_conn, out);
 
         cscp_list_remove(&c->out);
         cscp_output(t, c);

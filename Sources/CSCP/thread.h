@@ -149,7 +149,7 @@ void cscp_output(cscp_thread *t, cscp_conn *c);
 void cscp_hello_received(cscp_thread *t, cscp_conn *c, const cscp_hello *hello);
 /* Welcomes a session that waits for it, when everything is as it must be. */
 void cscp_admit(cscp_thread *t, cscp_conn *c);
-/* The session loses its ownership, for now. */
+/* The session loses its ownership, and may get it back. */
 void cscp_suspend(cscp_thread *t, cscp_conn *c, cscp_reason reason);
 /* How long one that is outside may wait. */
 static inline uint32_t cscp_outside_hold_ms(const cscp_thread *t, const cscp_conn *c) {

@@ -55,16 +55,16 @@ static inline void node_knows_nobody(cscp *host) {
 
 /* --- An owner by hand: its side of a relayed connection is a peer */
 
-typedef struct stub {
+typedef struct far_owner {
     int fd;
     uint16_t port;
-} stub;
+} far_owner;
 
-static inline stub stub_new(void) {
+static inline far_owner far_owner_new(void) {
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(address);
-    stub s = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    far_owner s = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     CHECK_EQ(bind(s.fd, (struct sockaddr *)&address, size), 0);
     CHECK_EQ(listen(s.fd, 64), 0);
     CHECK_EQ(getsockname(s.fd, (struct sockaddr *)&address, &size), 0);
@@ -72,17 +72,17 @@ static inline stub stub_new(void) {
     return s;
 }
 
-static inline bool stub_is_visited(const stub *s, int ms) {
+static inline bool far_owner_is_visited(const far_owner *s, int ms) {
     struct pollfd fds = {.fd = s->fd, .events = POLLIN};
     return poll(&fds, 1, ms) == 1;
 }
 
 /* The next relayed connection: what its PROXY header and its HELLO say. */
-static inline cscp_hello stub_accept(const stub *s, peer *p, cscp_proxy *ret_proxy) {
+static inline cscp_hello far_owner_accept(const far_owner *s, peer *p, cscp_proxy *ret_proxy) {
     uint8_t bytes[CSCP_PROXY_WRITTEN_MAX];
     size_t n = 0, consumed;
     cscp_hello hello;
-    CHECK(stub_is_visited(s, PATIENCE_MS));
+    CHECK(far_owner_is_visited(s, PATIENCE_MS));
     *p = (peer){.fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC), .log_epoch = 1};
     CHECK(p->fd >= 0);
     while (cscp_proxy_read(bytes, n, ret_proxy, &consumed) == 0) { /* not a byte too many */
@@ -97,7 +97,7 @@ static inline cscp_hello stub_accept(const stub *s, peer *p, cscp_proxy *ret_pro
     return hello;
 }
 
-static inline void stub_welcome(peer *p, uint64_t epoch, uint64_t resume_from) {
+static inline void far_owner_welcome(peer *p, uint64_t epoch, uint64_t resume_from) {
     uint8_t frame[CSCP_WELCOME_FRAME];
     cscp_welcome welcome = {
         .session_id = 4000 + epoch, .owner_epoch = epoch, .log_epoch = 1, .k = 64, .w = 16,
@@ -107,7 +107,7 @@ static inline void stub_welcome(peer *p, uint64_t epoch, uint64_t resume_from) {
     peer_write(p, frame, cscp_write_welcome(frame, &welcome));
 }
 
-static inline void stub_ack(peer *p, uint64_t seq) {
+static inline void far_owner_ack(peer *p, uint64_t seq) {
     uint8_t frame[CSCP_EVENT_ACK_FRAME];
     peer_write(p, frame, cscp_write_event_ack(frame, 1, seq));
 }

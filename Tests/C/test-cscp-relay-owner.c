@@ -7,7 +7,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 
-static cscp *entry_to(const stub *s) {
+static cscp *entry_to(const far_owner *s) {
     cscp_config config = node_config();
     config.hold_ms = 20000;
     cscp *entry = node_new(&config);
@@ -16,22 +16,22 @@ static cscp *entry_to(const stub *s) {
 }
 
 /* A controller that was welcomed by an owner played by hand. */
-static void join_stub_as(uint64_t serial, peer *p, peer *owner, const cscp *entry,
-                         const stub *s) {
+static void join_far_owner_as(uint64_t serial, peer *p, peer *owner, const cscp *entry,
+                         const far_owner *s) {
     cscp_proxy proxy;
     peer_connect(p, entry);
     peer_hello(p, serial);
-    stub_accept(s, owner, &proxy);
-    stub_welcome(owner, 3, 1);
+    far_owner_accept(s, owner, &proxy);
+    far_owner_welcome(owner, 3, 1);
     peer_expect_welcome(p);
 }
 
-static void join_stub(peer *p, peer *owner, const cscp *entry, const stub *s) {
-    join_stub_as(5, p, owner, entry, s);
+static void join_far_owner(peer *p, peer *owner, const cscp *entry, const far_owner *s) {
+    join_far_owner_as(5, p, owner, entry, s);
 }
 
 static void the_owner_is_told_who_it_is_and_that_it_is_relayed(void) {
-    stub s = stub_new(), next = stub_new();
+    far_owner s = far_owner_new(), next = far_owner_new();
     cscp *entry = entry_to(&s);
     struct sockaddr_in address;
     socklen_t size = sizeof(address);
@@ -49,7 +49,7 @@ static void the_owner_is_told_who_it_is_and_that_it_is_relayed(void) {
     peer_connect(&p, entry);
     CHECK_EQ(getsockname(p.fd, (struct sockaddr *)&address, &size), 0);
     peer_say(&p, &hello);
-    seen = stub_accept(&s, &owner, &proxy);
+    seen = far_owner_accept(&s, &owner, &proxy);
     CHECK(proxy.has_source && proxy.relayed && !proxy.again);
     CHECK_EQ(proxy.source_port, ntohs(address.sin_port));
     CHECK_EQ(proxy.target_port, cscp_port(entry));
@@ -61,19 +61,19 @@ static void the_owner_is_told_who_it_is_and_that_it_is_relayed(void) {
     CHECK(memcmp(seen.digest, hello.digest, sizeof(seen.digest)) == 0);
     CHECK(seen.n_model == 5 && memcmp(seen.model, "model", 5) == 0);
     CHECK(seen.n_firmware == 3 && memcmp(seen.firmware, "1.0", 3) == 0);
-    stub_welcome(&owner, 6, 5);
+    far_owner_welcome(&owner, 6, 5);
     CHECK_EQ(peer_expect_welcome(&p).session_id, 4006);
     for (uint64_t seq = 5; seq <= 25; seq++) {
         peer_event_at(&p, seq);
         CHECK_EQ(peer_expect_event(&owner), seq);
     }
-    stub_ack(&owner, 19);
+    far_owner_ack(&owner, 19);
     CHECK_EQ(peer_expect_ack(&p), 19);
     uint8_t bytes[CSCP_U64_FRAME]; /* it has heard of a higher epoch elsewhere */
     peer_write(&p, bytes, cscp_write_u64(bytes, CSCP_STALE, 11));
     peer_expect(&owner, CSCP_STALE);
     node_relays(entry, next.port, 12);
-    seen = stub_accept(&next, &other, &proxy);
+    seen = far_owner_accept(&next, &other, &proxy);
     CHECK(proxy.relayed && proxy.again);
     CHECK(seen.acked_seq == 19 && seen.last_seq == 25 && seen.owner_epoch_seen == 11);
     peer_expect_end(&owner);
@@ -84,7 +84,7 @@ static void the_owner_is_told_who_it_is_and_that_it_is_relayed(void) {
     peer_answer_ping(&p);
     HOST_UNTIL(entry, counters.frames_in >= 3); /* HELLO, the reset, PONG */
     peer_close(&other);
-    seen = stub_accept(&next, &other, &proxy);
+    seen = far_owner_accept(&next, &other, &proxy);
     CHECK(seen.log_epoch == 2 && seen.acked_seq == 0 && seen.oldest_seq == 1);
     CHECK_EQ(seen.last_seq, 1);
     peer_close(&p);
@@ -96,7 +96,7 @@ static void the_owner_is_told_who_it_is_and_that_it_is_relayed(void) {
 }
 
 /* An owner that fails time and again is tried less often; a new epoch makes it a new one. */
-static void try_again(cscp *entry, const stub *s) {
+static void try_again(cscp *entry, const far_owner *s) {
     static uint64_t epoch = 10;
     cscp_relay_info info;
     do CHECK_EQ(cscp_list_relays(entry, 0, &info, 1, PATIENCE_MS), 1);
@@ -106,7 +106,7 @@ static void try_again(cscp *entry, const stub *s) {
 
 /* Whatever the owner was in the middle of, the controller can go on reading. */
 static void half_a_frame_of_an_owner_is_nothing(void) {
-    stub s = stub_new();
+    far_owner s = far_owner_new();
     cscp *entry = entry_to(&s);
     cscp_proxy proxy;
     peer p, owner;
@@ -114,9 +114,9 @@ static void half_a_frame_of_an_owner_is_nothing(void) {
     peer_hello(&p, 5);
     for (unsigned cut = 0; cut <= CSCP_EVENT_ACK_FRAME; cut += 3) {
         uint8_t frame[CSCP_EVENT_ACK_FRAME];
-        cscp_hello hello = stub_accept(&s, &owner, &proxy);
+        cscp_hello hello = far_owner_accept(&s, &owner, &proxy);
         CHECK_EQ(hello.owner_epoch_seen, cut == 0 ? 0 : 2 + cut);
-        stub_welcome(&owner, 5 + cut, 1);
+        far_owner_welcome(&owner, 5 + cut, 1);
         CHECK_EQ(peer_expect_another_welcome(&p).owner_epoch, 5 + cut);
         size_t n = cscp_write_event_ack(frame, 1, 0);
         for (size_t i = 0; i < cut && i < n; i++) {
@@ -158,7 +158,7 @@ static size_t too_large(uint8_t *out) {
 static void nonsense_of_an_owner_does_not_reach_the_controller(void) {
     static nonsense *const kinds[] = {noise, event, unknown, busy, stopping, not_owner, old_welcome,
                                       too_large};
-    stub s = stub_new();
+    far_owner s = far_owner_new();
     cscp *entry = entry_to(&s);
     cscp_proxy proxy;
     peer p, owner;
@@ -167,9 +167,9 @@ static void nonsense_of_an_owner_does_not_reach_the_controller(void) {
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         for (int welcomed = 0; welcomed < 2; welcomed++) {
             uint8_t bytes[CSCP_FRAME_MAX];
-            stub_accept(&s, &owner, &proxy);
+            far_owner_accept(&s, &owner, &proxy);
             if (welcomed) {
-                stub_welcome(&owner, 5, 1);
+                far_owner_welcome(&owner, 5, 1);
                 peer_expect_another_welcome(&p);
             }
             if (welcomed) peer_ping(&owner, 1);
@@ -180,8 +180,8 @@ static void nonsense_of_an_owner_does_not_reach_the_controller(void) {
             peer_close(&owner);
             try_again(entry, &s);
         }
-    stub_accept(&s, &owner, &proxy);
-    stub_welcome(&owner, 5, 1);
+    far_owner_accept(&s, &owner, &proxy);
+    far_owner_welcome(&owner, 5, 1);
     peer_expect_another_welcome(&p);
     CHECK_EQ(p.decoder.resyncs + p.decoder.skipped, 0);
     CHECK(host_counters(entry).relay_losses >= 8);
@@ -192,7 +192,7 @@ static void nonsense_of_an_owner_does_not_reach_the_controller(void) {
 }
 
 static void an_owner_that_does_not_answer_is_waited_for_no_longer_than_the_hold(void) {
-    stub s = stub_new();
+    far_owner s = far_owner_new();
     cscp_config config = node_config();
     config.hold_ms = 300;
     cscp *entry = node_new(&config);
@@ -212,7 +212,7 @@ static void an_owner_that_does_not_answer_is_waited_for_no_longer_than_the_hold(
 
 /* Nobody answers a SYN where the queue of those to be accepted is full. */
 static void an_owner_that_cannot_be_reached_is_given_up_in_time(void) {
-    stub s = stub_new(), next = stub_new();
+    far_owner s = far_owner_new(), next = far_owner_new();
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(s.port),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct pollfd queue[16];
@@ -237,8 +237,8 @@ static void an_owner_that_cannot_be_reached_is_given_up_in_time(void) {
     HOST_UNTIL(entry, counters.relay_failures == 2);
     CHECK(now_ms() - begin >= 200 && now_ms() - begin < 5000);
     node_relays(entry, next.port, 4);
-    stub_accept(&next, &owner, &proxy);
-    stub_welcome(&owner, 4, 1);
+    far_owner_accept(&next, &owner, &proxy);
+    far_owner_welcome(&owner, 4, 1);
     peer_expect_welcome(&p);
     while (n > 0) close(queue[--n].fd);
     peer_close(&p);
@@ -249,17 +249,17 @@ static void an_owner_that_cannot_be_reached_is_given_up_in_time(void) {
 }
 
 static void an_owner_that_half_closes_is_lost(void) {
-    stub s = stub_new();
+    far_owner s = far_owner_new();
     cscp *entry = entry_to(&s);
     cscp_proxy proxy;
     peer p, owner, again;
-    join_stub(&p, &owner, entry, &s);
-    stub_ack(&owner, 0);
+    join_far_owner(&p, &owner, entry, &s);
+    far_owner_ack(&owner, 0);
     shutdown(owner.fd, SHUT_WR);
     peer_expect_ack(&p); /* its last word */
-    stub_accept(&s, &again, &proxy);
+    far_owner_accept(&s, &again, &proxy);
     peer_expect_end(&owner);
-    stub_welcome(&again, 4, 1);
+    far_owner_welcome(&again, 4, 1);
     CHECK_EQ(peer_expect_another_welcome(&p).owner_epoch, 4);
     peer_close(&p);
     peer_close(&owner);
@@ -269,34 +269,34 @@ static void an_owner_that_half_closes_is_lost(void) {
 }
 
 static void a_controller_that_half_closes_is_heard_to_the_end_and_answered(void) {
-    stub s = stub_new();
+    far_owner s = far_owner_new();
     cscp *entry = entry_to(&s);
     peer p, owner;
-    join_stub(&p, &owner, entry, &s);
+    join_far_owner(&p, &owner, entry, &s);
     for (uint64_t seq = 1; seq <= 40; seq++) peer_event_at(&p, seq);
     shutdown(p.fd, SHUT_WR);
     for (uint64_t seq = 1; seq <= 40; seq++) CHECK_EQ(peer_expect_event(&owner), seq);
     peer_expect_end(&owner);
-    stub_ack(&owner, 40);
+    far_owner_ack(&owner, 40);
     CHECK_EQ(peer_expect_ack(&p), 40);
     peer_close(&owner);
     peer_expect_end(&p);
     HOST_UNTIL(entry, counters.connections == 0 && counters.relays == 0);
     CHECK_EQ(host_counters(entry).closed[CSCP_REASON_PEER_CLOSED], 1);
-    CHECK(!stub_is_visited(&s, 0));
+    CHECK(!far_owner_is_visited(&s, 0));
     peer_close(&p);
     cscp_free(entry);
     close(s.fd);
 }
 
 static void an_owner_does_not_keep_a_controller_that_has_gone(void) {
-    stub s = stub_new();
+    far_owner s = far_owner_new();
     cscp_config config = node_config();
     config.t1_ms = 200;
     cscp *entry = node_new(&config);
     peer p, owner;
     node_relays(entry, s.port, 3);
-    join_stub(&p, &owner, entry, &s);
+    join_far_owner(&p, &owner, entry, &s);
     shutdown(p.fd, SHUT_WR);
     peer_expect_end(&owner); /* and it says nothing, and does not close */
     HOST_UNTIL(entry, counters.connections == 0 && counters.relays == 0);
@@ -345,7 +345,7 @@ static unsigned fill(int fd, uint8_t type, uint8_t *frame, size_t *size, size_t 
 }
 
 static void a_slow_controller_holds_its_owner_up_and_nothing_else(void) {
-    stub s = stub_new();
+    far_owner s = far_owner_new();
     cscp_config config = node_config();
     config.hold_ms = 20000;
     config.t1_ms = 60000;
@@ -359,16 +359,16 @@ static void a_slow_controller_holds_its_owner_up_and_nothing_else(void) {
     peer_hello(&p, 5);
     cscp_proxy proxy;
     shrink(s.fd, SO_RCVBUF);
-    stub_accept(&s, &owner, &proxy);
+    far_owner_accept(&s, &owner, &proxy);
     shrink(owner.fd, SO_SNDBUF);
-    stub_welcome(&owner, 3, 1);
+    far_owner_welcome(&owner, 3, 1);
     peer_expect_welcome(&p);
     unsigned n = fill(owner.fd, CSCP_COMMAND, frame, &size, &left);
     CHECK(n > 50);
     cscp_relay_info info = the_relay(entry);
     CHECK(info.waiting_down > 0 && info.waiting_down <= config.relay_buffer);
     CHECK_EQ(info.waiting_up, 0);
-    join_stub_as(6, &q, &other, entry, &s); /* another one is served as ever */
+    join_far_owner_as(6, &q, &other, entry, &s); /* another one is served as ever */
     peer_event_at(&q, 1);
     CHECK_EQ(peer_expect_event(&other), 1);
     peer_event_at(&p, 1); /* and the other way is open */
@@ -401,23 +401,23 @@ static void a_slow_controller_holds_its_owner_up_and_nothing_else(void) {
 }
 
 static void a_slow_owner_holds_its_controller_up_and_nothing_else(void) {
-    stub s = stub_new();
+    far_owner s = far_owner_new();
     cscp *entry = entry_to(&s);
     uint8_t frame[CSCP_FRAME_MAX];
     size_t size, left;
     peer p, owner, q, other;
     shrink(s.fd, SO_RCVBUF);
-    join_stub(&p, &owner, entry, &s);
+    join_far_owner(&p, &owner, entry, &s);
     shrink(p.fd, SO_SNDBUF);
     unsigned n = fill(p.fd, CSCP_EVENT, frame, &size, &left);
     CHECK(n > 50);
     cscp_relay_info info = the_relay(entry);
     CHECK(info.waiting_up > 0 && info.waiting_up <= 16384);
     CHECK_EQ(info.waiting_down, 0);
-    join_stub_as(6, &q, &other, entry, &s);
+    join_far_owner_as(6, &q, &other, entry, &s);
     peer_event_at(&q, 1);
     CHECK_EQ(peer_expect_event(&other), 1);
-    stub_ack(&owner, 0);
+    far_owner_ack(&owner, 0);
     peer_expect_ack(&p);
     for (unsigned i = 0; i < n; i++) {
         CHECK_EQ(peer_expect_event(&owner), i + 1);
@@ -425,11 +425,11 @@ static void a_slow_owner_holds_its_controller_up_and_nothing_else(void) {
     }
     /* An owner that hangs like that is left when the routes say so, however much waits for it. */
     fill(p.fd, CSCP_EVENT, frame, &size, &left);
-    stub next = stub_new();
+    far_owner next = far_owner_new();
     cscp_proxy proxy;
     peer third;
     node_relays(entry, next.port, 4);
-    cscp_hello hello = stub_accept(&next, &third, &proxy);
+    cscp_hello hello = far_owner_accept(&next, &third, &proxy);
     CHECK(hello.serial == 5 || hello.serial == 6); /* both are */
     CHECK(proxy.again);
     peer_close(&p);
@@ -443,7 +443,7 @@ static void a_slow_owner_holds_its_controller_up_and_nothing_else(void) {
 }
 
 static void a_controller_that_takes_nothing_is_given_up(void) {
-    stub s = stub_new();
+    far_owner s = far_owner_new();
     cscp_config config = node_config();
     config.t1_ms = 400;
     config.hold_ms = 20000;
@@ -458,8 +458,8 @@ static void a_controller_that_takes_nothing_is_given_up(void) {
     shrink(p.fd, SO_RCVBUF);
     peer_hello(&p, 5);
     shrink(s.fd, SO_RCVBUF);
-    stub_accept(&s, &owner, &proxy);
-    stub_welcome(&owner, 3, 1);
+    far_owner_accept(&s, &owner, &proxy);
+    far_owner_welcome(&owner, 3, 1);
     peer_expect_welcome(&p);
     struct pollfd fds = {.fd = owner.fd, .events = POLLOUT};
     while (poll(&fds, 1, 100) == 1 &&
