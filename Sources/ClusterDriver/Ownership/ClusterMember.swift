@@ -87,14 +87,8 @@ package final class ClusterMember: Sendable {
   /// Any thread; does not block.
   package func happened(_ event: NodeMachine.Event) { self.loop.happened(event) }
 
-  /// How the cluster looks from here.
-  package func view() async -> OwnershipView { await self.loop.view() }
-
   /// Grows at least once a second while the loop is alive.
   package var progress: UInt64 { self.loop.progress }
-
-  /// The link that leases are renewed over.
-  package var redisState: RedisLinkState { self.redis.state }
 
   /// Ends the threads. BLOCKS for up to some seconds.
   package func close() {

@@ -47,7 +47,6 @@ package final class OwnershipLoop: @unchecked Sendable {
     case event(NodeMachine.Event)
     case answered(NodeMachine.CallID, Result<StoreReply, StoreFailure>)
     case asked(NodeMachine.Question, by: NodeID, tell: @Sendable (NodeMachine.Answer) -> Void)
-    case look(@Sendable (OwnershipView) -> Void)
     case close
   }
 
@@ -124,11 +123,7 @@ package final class OwnershipLoop: @unchecked Sendable {
   }
 
   private func refuse(_ input: Input) {
-    switch input {
-    case .asked(_, _, let tell): tell(.refused)
-    case .look(let tell): tell(self.present)
-    case .event, .answered, .close: break
-    }
+    if case .asked(_, _, let tell) = input { tell(.refused) }
   }
 
   // MARK: What happens
@@ -141,13 +136,6 @@ package final class OwnershipLoop: @unchecked Sendable {
     tell: @escaping @Sendable (NodeMachine.Answer) -> Void
   ) {
     self.add(.asked(question, by: asker, tell: tell))
-  }
-
-  /// How things are now, for those who show it.
-  func view() async -> OwnershipView {
-    await withCheckedContinuation { continuation in
-      self.add(.look { continuation.resume(returning: $0) })
-    }
   }
 
   private func add(_ input: Input) {
@@ -200,8 +188,6 @@ package final class OwnershipLoop: @unchecked Sendable {
       self.questions += 1
       self.askers[self.questions] = tell
       self.step(.asked(question, by: asker, token: self.questions))
-    case .look(let tell):
-      tell(self.present)
     case .close:
       return false
     }
@@ -218,11 +204,9 @@ package final class OwnershipLoop: @unchecked Sendable {
     {
       self.toldUntil = self.machine.validUntil
       self.toldPlaces = self.places.version
-      self.handlers.changed(self.present)
+      self.handlers.changed(OwnershipView(self.machine, self.places))
     }
   }
-
-  private var present: OwnershipView { OwnershipView(self.machine, self.places) }
 
   private func carryOut(_ directive: NodeMachine.Directive) {
     switch directive {
