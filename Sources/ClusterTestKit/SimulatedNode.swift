@@ -32,8 +32,9 @@ final class SimulatedNode {
     rate = isPlain ? 1 : 1 + error
   }
 
+  /// shrunkHold is short, so that it ends in the middle of faults.
   private static let timing: Timing = {
-    do { return try Timing() } catch { preconditionFailure("\(error)") }
+    do { return try Timing(shrunkHold: .seconds(5)) } catch { preconditionFailure("\(error)") }
   }()
 
   func start(tolerance: Int) {

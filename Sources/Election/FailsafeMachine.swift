@@ -141,9 +141,12 @@ public struct FailsafeMachine: Sendable, Equatable {
 
   // MARK: Asked by others
 
-  /// Whether a promise is given. The caller has made sure that both know the same store.
-  public mutating func promise(to asker: NodeID, at now: Instant) -> Bool {
-    guard asker != me, let sight = sight(of: asker), sight.consentedAgainst == nil else {
+  /// Whether a promise is given. The caller has made sure that both know the same store. Who was taken off
+  /// the list is promised nothing: it would not learn of it.
+  public mutating func promise(to asker: NodeID, list: MemberList, at now: Instant) -> Bool {
+    guard asker != me, list.added[asker] != nil, let sight = sight(of: asker),
+      sight.consentedAgainst == nil
+    else {
       return false
     }
     let until = now + timing.promise

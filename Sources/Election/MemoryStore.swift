@@ -82,7 +82,8 @@ public struct MemoryStore: Sendable, Equatable {
     }
     sessions[node] = SessionRecord(
       node: node, value: SessionValue(beat.owner.incarnation, beat.counter), status: beat.status,
-      list: beat.list.number, knows: beat.identity)
+      list: beat.list.number, knows: beat.identity,
+      sureOf: beat.isSure && beat.identity == identity ? identity : sessions[node]?.sureOf)
     // By serial, so that the same call always comes to the same versions.
     for (first, load) in beat.loads.sorted(by: { $0.key < $1.key })
     where ranges[first]?.owner == beat.owner {
@@ -289,6 +290,7 @@ public struct MemoryStore: Sendable, Equatable {
       guard list.added[node] == nil, sessions[node] != nil, list.number < .max else { return }
       list.number += 1
       list.added[node] = list.number
+      list.removed.removeAll { $0 == node }
       version += 1
     case .removeMember(let watched, let number):
       guard list.number == number, list.number < .max, list.added[watched.node] != nil,
@@ -296,6 +298,7 @@ public struct MemoryStore: Sendable, Equatable {
       else { return }
       list.number += 1
       list.added[watched.node] = nil
+      list.removed = (list.removed + [watched.node]).sorted()
       sessions[watched.node] = nil
       version += 1
     }

@@ -67,7 +67,7 @@ extension NodeMachine {
     switch question {
     case .promise(let request):
       guard request.asker.node == asker, request.identity == ownership.identity,
-        failsafe.promise(to: asker, at: now)
+        failsafe.promise(to: asker, list: list, at: now)
       else { return .refused }
       let news =
         ownership.version > request.version

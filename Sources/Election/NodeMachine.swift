@@ -153,7 +153,10 @@ public struct NodeMachine: Sendable, Equatable {
   public var validUntil: Instant? {
     guard life == .running || life == .stopping else { return nil }
     guard let promised = failsafe.deadline(list: list) else { return session.deadline }
-    return session.deadline.map { max($0, promised) }
+    return session.deadline.map {
+      // Who was taken off the list, and does not know, waits for that long.
+      max($0, list.removed.isEmpty ? promised : min(promised, $0 + timing.shrunkHold))
+    }
   }
 
   /// The epoch to act under for a serial at this instant; nil: not to act.
@@ -273,7 +276,7 @@ public struct NodeMachine: Sendable, Equatable {
       case .heartbeat(let counter):
         let beat = StoreCall.Heartbeat(
           owner: me, counter: counter, status: status, list: list, since: ownership.version,
-          identity: ownership.identity, loads: loads)
+          identity: ownership.identity, isSure: ownership.isSure, loads: loads)
         call(.heartbeat(beat), .heartbeat(counter: counter), &out)
       }
     }

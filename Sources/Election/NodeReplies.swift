@@ -65,6 +65,7 @@ extension NodeMachine {
   private mutating func saw(_ view: StoreView, at now: Instant, _ out: inout Gathered) {
     // Judged before the promises of a former store are forgotten: by them it may still act.
     let isFenced = validUntil.map { now >= $0 } ?? true
+    let isSure = list.added[me.node] != nil && (!isFenced || session.isFresh(at: now))
     if view.identity != ownership.identity {
       watch.forget()
       failsafe.meetStore()
@@ -72,7 +73,7 @@ extension NodeMachine {
       consents = [:]
       consentAskedAt = [:]
     }
-    let directives = ownership.saw(view, isFenced: isFenced, at: now)
+    let directives = ownership.saw(view, isFenced: isFenced, isSure: isSure, at: now)
     let isNews = watch.see(view.sessions, at: now)
     failsafe.see(view.sessions, in: view.identity)
     // Nobody has a session in a store that was emptied; those that are mentioned are missing from now.
@@ -89,11 +90,29 @@ extension NodeMachine {
       list = view.list
       claimsDueAt = now
     }
+    if !ownership.isSure, isEverybodyAccountedFor(view, at: now) {
+      ownership.becomeSure(at: now)
+      claimsDueAt = now
+    }
     leadership.sawView(view.leader)
     loads = loads.filter {
       ownership.holdings[$0.key] != nil && ownership.table[$0.key]?.load != $0.value
     }
     put(directives, at: now, &out)
+  }
+
+  /// Whoever acts by promises that this node does not count for ends within a TTL: of those who cannot have
+  /// been taken off by a former store f + 1 have met this one, or all that are listed have, or it is so
+  /// long ago that they have ended.
+  private func isEverybodyAccountedFor(_ view: StoreView, at now: Instant) -> Bool {
+    if !ownership.isQuarantined(at: now) { return true }
+    let needed = failsafe.consentsNeeded(list: list)
+    if needed > 0, view.sessions.count(where: { $0.sureOf == view.identity }) >= needed {
+      return true
+    }
+    return list.nodes.allSatisfy { node in
+      node == me.node || view.sessions.contains { $0.node == node && $0.knows == view.identity }
+    }
   }
 
   private mutating func mention(_ owner: Owner?, at now: Instant) {

@@ -53,6 +53,9 @@ public struct OwnershipMachine: Sendable, Equatable {
   private var isActingStale = false
   /// Nothing is claimed or taken up before.
   public private(set) var quarantineUntil: Instant?
+  /// Those who might act by promises without this node's knowing, because they have taken it off their
+  /// list, are waited for by a quarantine of a TTL already.
+  public private(set) var isSure = false
   /// The highest epochs ever seen, whatever the store forgets.
   public private(set) var floors: RangeMap
   private(set) var isStopping = false
@@ -76,11 +79,17 @@ public struct OwnershipMachine: Sendable, Equatable {
 
   // MARK: What the store says
 
-  /// - Parameter isFenced: the node may not act at this instant. Others may have claimed, or may act, by
+  /// - Parameters:
+  ///   - isFenced: the node may not act at this instant. Others may have claimed, or may act, by
   ///   the word of the store that is lost: a node that is fenced has nothing to assert.
-  public mutating func saw(_ view: StoreView, isFenced: Bool, at now: Instant) -> [Directive] {
+  ///   - isSure: it cannot have been taken off the member list by a store that is lost.
+  public mutating func saw(
+    _ view: StoreView, isFenced: Bool, isSure: Bool = true, at now: Instant
+  ) -> [Directive] {
     var directives: [Directive] = []
-    if view.identity != identity { meet(view.identity, isFenced: isFenced, at: now) }
+    if view.identity != identity {
+      meet(view.identity, isFenced: isFenced, isSure: isSure, at: now)
+    }
     if view.isWhole {
       table = SortedMap(view.ranges, by: \.first)
     } else {
@@ -134,7 +143,9 @@ public struct OwnershipMachine: Sendable, Equatable {
     table.set(record.first, to: record)
   }
 
-  private mutating func meet(_ identity: StoreIdentity, isFenced: Bool, at now: Instant) {
+  private mutating func meet(
+    _ identity: StoreIdentity, isFenced: Bool, isSure: Bool, at now: Instant
+  ) {
     // What was sealed may be another's by now: its hand-over may have run.
     holdings =
       isFenced ? [:] : holdings.filter { $0.value.isActive || $0.value.phase == .unconfirmed }
@@ -143,7 +154,15 @@ public struct OwnershipMachine: Sendable, Equatable {
     version = 0
     newest = 0
     table = [:]
-    quarantineUntil = now + timing.ttl
+    self.isSure = isSure
+    quarantineUntil = now + (isSure ? timing.ttl : timing.unsureWait)
+  }
+
+  /// Nobody acts by the word of a former store any more, but for those whom a TTL from now outlasts.
+  public mutating func becomeSure(at now: Instant) {
+    guard !isSure, let until = quarantineUntil else { return }
+    isSure = true
+    quarantineUntil = min(until, now + timing.ttl)
   }
 
   private mutating func note(_ record: RangeRecord) {

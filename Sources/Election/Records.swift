@@ -62,10 +62,13 @@ public struct SessionRecord: Sendable, Hashable {
   /// The store it has last had an answer from. When it is the present one, its node acts for nothing
   /// that this store does not know of.
   public var knows: StoreIdentity?
+  /// The store for which its node, in this life or a former one, was sure to be a member.
+  public var sureOf: StoreIdentity?
 
   public init(
     node: NodeID, value: SessionValue, released: Bool = false,
-    status: MemberStatus = MemberStatus(), list: UInt64 = 0, knows: StoreIdentity? = nil
+    status: MemberStatus = MemberStatus(), list: UInt64 = 0, knows: StoreIdentity? = nil,
+    sureOf: StoreIdentity? = nil
   ) {
     self.node = node
     self.value = value
@@ -73,6 +76,7 @@ public struct SessionRecord: Sendable, Hashable {
     self.status = status
     self.list = list
     self.knows = knows
+    self.sureOf = sureOf
   }
 }
 
@@ -160,10 +164,13 @@ public struct MemberList: Sendable, Hashable {
   public var number: UInt64
   /// With the number of the list each was added with.
   public var added: SortedMap<NodeID, UInt64>
+  /// Members that were taken off and have not come back, by name: they may not know of it.
+  public var removed: [NodeID]
 
-  public init(number: UInt64 = 0, added: [NodeID: UInt64] = [:]) {
+  public init(number: UInt64 = 0, added: [NodeID: UInt64] = [:], removed: [NodeID] = []) {
     self.number = number
     self.added = SortedMap(added.lazy.map { ($0, $1) })
+    self.removed = removed.sorted()
   }
 
   public var nodes: [NodeID] { added.keys }

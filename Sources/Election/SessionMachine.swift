@@ -34,6 +34,11 @@ public struct SessionMachine: Sendable, Equatable {
   /// Heartbeats in a row that were not answered.
   public private(set) var failures = 0
 
+  /// So lately was a heartbeat sent that was confirmed that nobody can have taken the node off the list.
+  public func isFresh(at now: Instant) -> Bool {
+    deadline.map { now + (timing.ttl - timing.margin) < $0 + timing.sureFor } ?? false
+  }
+
   public init(timing: Timing) {
     self.timing = timing
   }

@@ -40,13 +40,15 @@ public enum StoreCall: Sendable, Hashable {
     public var since: UInt64
     /// The store that version is of. A version says nothing of another store.
     public var identity: StoreIdentity?
+    /// The node is sure to be a member, by that store or the one before it.
+    public var isSure: Bool
     /// Loads of the node's own ranges that have changed.
     public var loads: [Serial: RangeLoad]
 
     public init(
       owner: Owner, counter: UInt64, status: MemberStatus = MemberStatus(),
       list: MemberList = MemberList(), since: UInt64 = 0, identity: StoreIdentity? = nil,
-      loads: [Serial: RangeLoad] = [:]
+      isSure: Bool = false, loads: [Serial: RangeLoad] = [:]
     ) {
       self.owner = owner
       self.counter = counter
@@ -54,6 +56,7 @@ public enum StoreCall: Sendable, Hashable {
       self.list = list
       self.since = since
       self.identity = identity
+      self.isSure = isSure
       self.loads = loads
     }
   }

@@ -19,6 +19,8 @@ public struct Timing: Sendable, Hashable {
   public let moveTimeout: Duration
   /// Time a member must have been dead before it is taken off the list.
   public let removeAfter: Duration
+  /// How long members go on by promises while one that was taken off the list may not know of it.
+  public let shrunkHold: Duration
 
   /// Rates of two clocks differ from true by at most this share each.
   public static let clockRateErrorMax = 0.01
@@ -32,7 +34,8 @@ public struct Timing: Sendable, Hashable {
     ttl: Duration = .milliseconds(1500), renewEvery: Duration = .milliseconds(250),
     margin: Duration = .milliseconds(300), callTimeout: Duration = .milliseconds(400),
     promise: Duration? = nil, rankDelay: Duration = .milliseconds(50),
-    moveTimeout: Duration = .seconds(10), removeAfter: Duration = .seconds(10)
+    moveTimeout: Duration = .seconds(10), removeAfter: Duration = .seconds(10),
+    shrunkHold: Duration = .seconds(120)
   ) throws(BrokenLaw) {
     let promise = promise ?? ttl
     func law(_ holds: Bool, _ text: String) throws(BrokenLaw) {
@@ -69,6 +72,15 @@ public struct Timing: Sendable, Hashable {
       "moveTimeout \(moveTimeout) must be two ttl or more: else a move is taken back before a peer"
         + " that is dead is known to be")
     try law(removeAfter >= ttl, "removeAfter \(removeAfter) must be a ttl (\(ttl)) or more")
+    try law(
+      2 * Timing.clockRateErrorMax * Double((ttl + removeAfter).wholeNanoseconds)
+        <= Double(ttl.wholeNanoseconds),
+      "removeAfter \(removeAfter) must be 49 ttl (\(ttl)) or less: else a member can be taken off while"
+        + " its own clock says that it cannot")
+    try law(
+      shrunkHold >= .zero && shrunkHold.wholeNanoseconds <= 3_600_000_000_000,
+      "shrunkHold \(shrunkHold) must be from nothing to an hour: for that long nobody claims when Redis"
+        + " has come back empty and members are missing")
     self.ttl = ttl
     self.renewEvery = renewEvery
     self.margin = margin
@@ -77,5 +89,18 @@ public struct Timing: Sendable, Hashable {
     self.rankDelay = rankDelay
     self.moveTimeout = moveTimeout
     self.removeAfter = removeAfter
+    self.shrunkHold = shrunkHold
+  }
+
+  /// How long after the sending of a heartbeat that was confirmed a member cannot have been taken off the
+  /// list, whatever the clocks: removeAfter of the leader's, with a TTL of it to spare.
+  public var sureFor: Duration { removeAfter }
+
+  /// How long a node that may have been taken off a list claims nothing after it has met a store: until
+  /// all who act by promises without it have ended. They ended shrunkHold after what the store that is lost
+  /// confirmed, by clocks that may be slower.
+  public var unsureWait: Duration {
+    let wait = ttl.wholeNanoseconds + shrunkHold.wholeNanoseconds
+    return .nanoseconds(wait + Int64(3 * Timing.clockRateErrorMax * Double(wait)))
   }
 }

@@ -23,6 +23,18 @@ struct SimulationTests {
     #expect(faults > 20, "a simulation without faults shows nothing")
   }
 
+  /// Found by 30, 301004 and 541000 of two nodes: one that was taken off while it was stopped woke beside an
+  /// empty store, showed it the list it knew and claimed, while the other acted by its own promise alone.
+  @Test("one that was taken off the list and does not know makes no cluster of its own")
+  func takenOff() throws {
+    var options = Simulation.Options()
+    options.nodes = 2
+    for (seed, seconds) in [(30, 470.0), (301_004, 900), (541_000, 380)] as [(UInt64, Double)] {
+      var simulation = Simulation(seed: seed, options: options)
+      try simulation.run(seconds: seconds)
+    }
+  }
+
   @Test("a seed and its options decide everything that happens")
   func isReplayable() throws {
     var options = Simulation.Options()

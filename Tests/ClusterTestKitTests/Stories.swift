@@ -45,6 +45,12 @@ extension Tale {
         (6.6, .storeCopied), (6.65, .losesAll(1)), (9, .storeFailsOver), (9.5, .reconnects(1)),
       ]),
     Tale(
+      name: "one that was taken off reaches an emptied Redis first", nodes: 2,
+      seconds: 17...29,
+      script: two + [
+        (6.6, .losesAll(1)), (19, .losesStore(0)), (19.2, .storeEmptied), (19.5, .reconnects(1)),
+      ]),
+    Tale(
       name: "a node is drained", nodes: 2, seconds: 6.5...8, script: two + [(6.6, .drains(1))]),
     Tale(
       name: "a new node joins", nodes: 3, seconds: 6.5...9,

@@ -92,7 +92,7 @@ struct FailsafeMachineTests {
     var failsafe = member(nodeB, sees: [nodeA])
     let against = StoreCall.Watched(nodeA, value(2))
     let list = members([nodeA, nodeB])
-    #expect(failsafe.promise(to: nodeA, at: at(100)) == true)
+    #expect(failsafe.promise(to: nodeA, list: list, at: at(100)) == true)
     let end = at(100) + defaults.promise
     let before = Instant(nanoseconds: end.nanoseconds - 1)
     #expect(failsafe.consent(against: against, list: list, at: at(100)) == false)
@@ -106,13 +106,13 @@ struct FailsafeMachineTests {
     let list = members([nodeA, nodeB])
     let against = StoreCall.Watched(nodeA, value(2))
     #expect(failsafe.consent(against: against, list: list, at: at(0)) == true)
-    #expect(failsafe.promise(to: nodeA, at: at(1_000_000)) == false)
+    #expect(failsafe.promise(to: nodeA, list: list, at: at(1_000_000)) == false)
     // Twice is the same.
     #expect(failsafe.consent(against: against, list: list, at: at(1_000_001)) == true)
     failsafe.see([session(nodeA, 2, released: true)], in: first)
-    #expect(failsafe.promise(to: nodeA, at: at(1_000_002)) == false)
+    #expect(failsafe.promise(to: nodeA, list: list, at: at(1_000_002)) == false)
     failsafe.see([session(nodeA, 3)], in: first)
-    #expect(failsafe.promise(to: nodeA, at: at(1_000_003)) == true)
+    #expect(failsafe.promise(to: nodeA, list: list, at: at(1_000_003)) == true)
     #expect(failsafe.consent(against: against, list: list, at: at(9_000_000)) == false)
   }
 
@@ -134,27 +134,35 @@ struct FailsafeMachineTests {
   @Test("a peer first seen is promised nothing: what a former life has consented to is not known")
   func firstSeen() {
     var failsafe = FailsafeMachine(me: nodeB, tolerance: 0, timing: defaults)
-    #expect(failsafe.promise(to: nodeA, at: at(0)) == false)
+    let list = members([nodeA, nodeB, nodeC])
+    #expect(failsafe.promise(to: nodeA, list: list, at: at(0)) == false)
     failsafe.see([session(nodeA, 1, knows: first)], in: first)
-    #expect(failsafe.promise(to: nodeA, at: at(0)) == false)
+    #expect(failsafe.promise(to: nodeA, list: list, at: at(0)) == false)
     failsafe.see([session(nodeA, 2, knows: first)], in: first)
-    #expect(failsafe.promise(to: nodeA, at: at(0)) == true)
-    #expect(failsafe.promise(to: nodeB, at: at(0)) == false)
+    #expect(failsafe.promise(to: nodeA, list: list, at: at(0)) == true)
+    #expect(failsafe.promise(to: nodeB, list: list, at: at(0)) == false)
     // A session that is missing, or was only mentioned, is a value like any other.
     failsafe.mention(nodeC)
-    #expect(failsafe.promise(to: nodeC, at: at(0)) == false)
+    #expect(failsafe.promise(to: nodeC, list: list, at: at(0)) == false)
     failsafe.see([session(nodeA, 2, knows: first), session(nodeC, 1, knows: first)], in: first)
-    #expect(failsafe.promise(to: nodeC, at: at(0)) == true)
+    #expect(failsafe.promise(to: nodeC, list: list, at: at(0)) == true)
+  }
+
+  @Test("who was taken off the list is promised nothing: it would not learn of it")
+  func notListed() {
+    var failsafe = member(nodeB, sees: [nodeA])
+    #expect(failsafe.promise(to: nodeA, list: members([nodeB]), at: at(0)) == false)
+    #expect(failsafe.promise(to: nodeA, list: members([nodeA, nodeB]), at: at(0)) == true)
   }
 
   @Test("what was promised is kept whatever store is met; what was seen is not")
   func meetStore() {
     var failsafe = member(nodeB, sees: [nodeA])
-    #expect(failsafe.promise(to: nodeA, at: at(0)) == true)
-    failsafe.meetStore()
-    #expect(failsafe.promise(to: nodeA, at: at(1)) == false)
-    failsafe.see([session(nodeA, 9, list: 1, knows: second)], in: second)
     let list = members([nodeA, nodeB])
+    #expect(failsafe.promise(to: nodeA, list: list, at: at(0)) == true)
+    failsafe.meetStore()
+    #expect(failsafe.promise(to: nodeA, list: list, at: at(1)) == false)
+    failsafe.see([session(nodeA, 9, list: 1, knows: second)], in: second)
     let against = StoreCall.Watched(nodeA, value(9))
     #expect(failsafe.consent(against: against, list: list, at: at(1499)) == false)
     #expect(failsafe.consent(against: against, list: list, at: at(1500)) == true)
@@ -216,7 +224,7 @@ struct FailsafeMachineTests {
           if order & (1 << i) != 0, peers[i].consent(against: against, list: list, at: at(1)) {
             consents += 1
           }
-          if peers[i].promise(to: nodeA, at: at(2)) {
+          if peers[i].promise(to: nodeA, list: list, at: at(2)) {
             holder.promised(by: [nodeB, nodeC][i], round: round)
           }
           if peers[i].consent(against: against, list: list, at: at(3)), order & (1 << i) == 0 {

@@ -252,6 +252,30 @@ struct MemoryStoreAssertTests {
     lead(&store, 5, [.addMember(nodeC), .addMember(nodeB)])
     #expect(store.list == MemberList(number: 2, added: [nodeA: 1, nodeB: 2]))
     lead(&store, 6, [.removeMember(.init(nodeB, value(1)), list: 2)])
-    #expect(store.list == MemberList(number: 3, added: [nodeA: 1]))
+    #expect(store.list == MemberList(number: 3, added: [nodeA: 1], removed: [nodeB]))
+    _ = store.run(.heartbeat(.init(owner: life(nodeB), counter: 1)), for: nil)
+    lead(&store, 7, [.addMember(nodeB)])
+    #expect(store.list == MemberList(number: 4, added: [nodeA: 1, nodeB: 4]))
+  }
+
+  @Test(
+    "that a node is sure to be a member is kept of a store over its lives, and of no other store")
+  func sureOf() {
+    var store = MemoryStore(identity: first)
+    func beat(_ counter: UInt64, life n: UInt64, _ isSure: Bool, _ knows: StoreIdentity?)
+      -> StoreIdentity?
+    {
+      let beat = StoreCall.Heartbeat(
+        owner: life(nodeA, n), counter: counter, identity: knows, isSure: isSure)
+      guard case .view(let view) = store.run(.heartbeat(beat), for: nil) else { return nil }
+      return view.sessions.first?.sureOf
+    }
+    #expect(beat(1, life: 1, true, nil) == nil)
+    #expect(beat(2, life: 1, true, second) == nil)
+    #expect(beat(3, life: 1, true, first) == first)
+    #expect(beat(1, life: 2, false, first) == first)
+    store.become(second)
+    #expect(beat(2, life: 2, true, first) == first)
+    #expect(beat(3, life: 2, true, second) == second)
   }
 }

@@ -345,6 +345,11 @@ struct NodeMachineTests {
     memory.list = members([nodeA, nodeB, nodeC], number: 3)
     memory.listKnown = [nodeB: 3, nodeC: 3]
     var desk = Desk(me, MemoryStore(identity: first), tolerance: 1, memory: memory)
+    // The others have met the store, and died.
+    for node in [nodeB, nodeC] {
+      _ = desk.store.run(
+        .heartbeat(.init(owner: life(node), counter: 1, identity: first)), for: nil)
+    }
     func asked(_ desk: Desk) -> Bool {
       desk.said.contains { if case .ask(nodeB, .consent) = $0 { true } else { false } }
     }
@@ -380,6 +385,53 @@ struct NodeMachineTests {
       for: nil)
     next.pass(to: at(4000))
     #expect(next.node.acting == [piece(1, everything, 1 << 20)])
+  }
+
+  @Test(
+    "a later life that finds an empty store, and nobody it knows, waits for who may hold without it"
+  )
+  func unsure() {
+    var next = Desk(life(nodeA, 2), MemoryStore(identity: second), memory: two().node.memory)
+    next.step(.wake, at: at(0))
+    next.pass(to: at(120_000))
+    #expect(next.node.acting.isEmpty && next.store.allRanges.isEmpty)
+    next.pass(to: at(130_000))
+    #expect(next.node.acting == [piece(1, everything, 1 << 20)])
+  }
+
+  @Test("who is alone because another was taken off holds without the store for a while only")
+  func shrunkHold() throws {
+    var desk = two()
+    desk.pass(to: at(20_000))
+    #expect(desk.node.list.nodes == [nodeA] && desk.node.list.removed == [nodeB])
+    desk.isAway = true
+    desk.pass(to: at(140_000))
+    let until = try #require(desk.node.validUntil)
+    #expect(at(140_000) < until && until < at(142_000))
+    desk.pass(to: at(150_000))
+    #expect(desk.node.validUntil == until)
+    // Fenced for longer than a member stays on a list unseen: it may be off it by now.
+    desk.store = MemoryStore(identity: second)
+    desk.isAway = false
+    desk.said = []
+    desk.pass(to: at(154_000))
+    #expect(desk.node.acting == [piece(1, everything, 1 << 20)], "all that are listed are here")
+  }
+
+  @Test("whoever was seen in time is still a member: it waits for a TTL only")
+  func sure() {
+    var desk = settled()
+    desk.isAway = true
+    desk.pass(to: at(9000))
+    desk.store = MemoryStore(identity: second)
+    desk.isAway = false
+    desk.pass(to: at(11_000))
+    #expect(desk.store.allRanges.map(\.owner) == [me])
+    var session: SessionRecord?
+    if case .view(let view) = desk.store.run(.heartbeat(.init(owner: me, counter: 99)), for: nil) {
+      session = view.sessions.first
+    }
+    #expect(session?.sureOf == second)
   }
 }
 

@@ -53,6 +53,12 @@ struct TimingTests {
     Broken(name: "removal before death", says: ["removeAfter", "a ttl"]) {
       try Timing(removeAfter: .nanoseconds(1_499_999_999))
     },
+    Broken(name: "removal too late", says: ["removeAfter", "49 ttl", "own clock"]) {
+      try Timing(removeAfter: .nanoseconds(73_500_000_001))
+    },
+    Broken(name: "less than no hold", says: ["shrunkHold", "from nothing", "nobody claims"]) {
+      try Timing(shrunkHold: .nanoseconds(-1))
+    },
   ]
 
   @Test("each law, broken by the least that breaks it, is named with its reason", arguments: laws)
@@ -73,6 +79,22 @@ struct TimingTests {
     _ = try Timing(promise: .milliseconds(1050))
     _ = try Timing(moveTimeout: .milliseconds(3000))
     _ = try Timing(removeAfter: .milliseconds(1500))
+    _ = try Timing(removeAfter: .milliseconds(73_500))
+    _ = try Timing(shrunkHold: .zero)
+  }
+
+  @Test(
+    "who may have been taken off waits longer than any that holds without it, whatever the clocks")
+  func unsure() throws {
+    let rate = Timing.clockRateErrorMax
+    for hold in [0, 1, 120, 3600] as [Int64] {
+      let timing = try Timing(shrunkHold: .seconds(hold))
+      let held = (timing.ttl - timing.margin + timing.shrunkHold).wholeNanoseconds
+      let waited = timing.unsureWait.wholeNanoseconds
+      #expect(Double(held) * (1 + rate) < Double(waited) * (1 - rate))
+    }
+    let sure = Double(defaults.sureFor.wholeNanoseconds) * (1 + rate)
+    #expect(sure < Double((defaults.ttl + defaults.removeAfter).wholeNanoseconds) * (1 - rate))
   }
 
   @Test("an epoch ends at its highest instead of wrapping, after a loss too")

@@ -33,6 +33,7 @@ enum StoreScripts {
         self.words(beat.owner) + [
           "\(beat.counter)", StoreText.line(beat.status), "\(beat.list.number)",
           StoreText.line(beat.list), "\(beat.since)", StoreText.token(beat.identity),
+          beat.isSure ? "1" : "0",
         ] + loads.map { "\($0.key.rawValue) \(StoreText.line($0.value))" }
       )
     case .claim(let claim):

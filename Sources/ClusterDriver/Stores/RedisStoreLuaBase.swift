@@ -178,11 +178,15 @@ enum StoreLua {
       if holder == taker then return not lt(takerLife, holderLife) end
       return watched == holder and isAsWatched(watched, incarnation, counter)
     end
+    -- The second of those that were taken off and have not come back.
     local function members()
-      local added, words = {}, {}
+      local added, removed, words = {}, {}, {}
       for word in string.gmatch(S.list, '%S+') do words[#words + 1] = word end
-      for i = 2, #words, 2 do added[words[i]] = words[i + 1] end
-      return added
+      for i = 2, #words, 2 do
+        local which = words[i + 1] == '0' and removed or added
+        which[words[i]] = words[i + 1]
+      end
+      return added, removed
     end
 
     """

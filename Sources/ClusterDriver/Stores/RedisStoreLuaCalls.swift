@@ -1,6 +1,7 @@
 /// The calls of nodes: heartbeat, claim, assertion, hand-over, release, campaign.
 extension StoreLua {
-  /// node, incarnation, counter, status, list number, list, since, store known; then loads.
+  /// node, incarnation, counter, status, list number, list, since, store known, 1 when sure to be a member;
+  /// then loads.
   static let heartbeat = """
     local function sessions()
       local lines = {}
@@ -42,8 +43,10 @@ extension StoreLua {
         set('list', ARGV[8])
         version = version + 1
       end
+      local sureOf = string.match(S['s:' .. node] or '~', '(%S+)$')
+      if ARGV[11] == '1' and knows == identity then sureOf = identity end
       set('s:' .. node,
-        table.concat({ life, ARGV[5], '0', ARGV[6], ARGV[7], knows }, ' '))
+        table.concat({ life, ARGV[5], '0', ARGV[6], ARGV[7], knows, sureOf }, ' '))
       takeLoads(node, life)
       number('since')
       flush()
@@ -67,7 +70,7 @@ extension StoreLua {
 
   static let withLoads = """
     local function takeLoads(node, life)
-      for i = 11, #ARGV do
+      for i = 12, #ARGV do
         local first, weight, median = string.match(ARGV[i], '^(%d+) (%d+) (%S+)$')
         local r = get(first)
         if r and r.owner == node and r.life == life

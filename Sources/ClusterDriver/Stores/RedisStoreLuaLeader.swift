@@ -118,31 +118,34 @@ extension StoreLua {
       bury(behind.first)
     end
 
-    local function setList(count, added)
+    local function setList(count, added, removed)
       local nodes, words = {}, { count }
       for node in pairs(added) do nodes[#nodes + 1] = node end
+      for node in pairs(removed) do nodes[#nodes + 1] = node end
       table.sort(nodes)
       for _, node in ipairs(nodes) do
         words[#words + 1] = node
-        words[#words + 1] = added[node]
+        words[#words + 1] = added[node] or '0'
       end
       set('list', table.concat(words, ' '))
       version = version + 1
     end
 
     function orders.addMember(words)
-      local added, count, node = members(), add(list(), '1'), words[2]
+      local added, removed = members()
+      local count, node = add(list(), '1'), words[2]
       if added[node] or not session(node) or not count then return end
-      added[node] = count
-      setList(count, added)
+      added[node], removed[node] = count, nil
+      setList(count, added, removed)
     end
 
     function orders.removeMember(words)
-      local added, count, node = members(), add(list(), '1'), words[2]
+      local added, removed = members()
+      local count, node = add(list(), '1'), words[2]
       if list() ~= words[5] or not count or not added[node]
         or not isAsWatched(node, words[3], words[4]) then return end
-      added[node] = nil
-      setList(count, added)
+      added[node], removed[node] = nil, '0'
+      setList(count, added, removed)
       if S['s:' .. node] then
         S['s:' .. node] = nil
         dropped[#dropped + 1] = 's:' .. node

@@ -34,7 +34,7 @@ extension StoreWords {
   }
 
   /// `node incarnation counter released draining healthy version capacity controllersAt peersAt list
-  /// knows`
+  /// knows sureOf`
   static func session(_ line: Substring) throws(StoreFailure) -> SessionRecord {
     var words = StoreWords(line)
     let node = try words.node()
@@ -45,7 +45,7 @@ extension StoreWords {
       capacity: try words.number(), controllersAt: try words.name(), peersAt: try words.name())
     let record = SessionRecord(
       node: node, value: value, released: isReleased, status: status, list: try words.number(),
-      knows: try words.identity())
+      knows: try words.identity(), sureOf: try words.identity())
     try words.end()
     return record
   }
@@ -60,14 +60,16 @@ extension StoreWords {
     return record
   }
 
-  /// `number node added node added …`
+  /// `number node added node added …`; 0 for those that were taken off.
   static func list(_ line: String) throws(StoreFailure) -> MemberList {
     var words = StoreWords(line)
     var list = MemberList(number: try words.number())
     while !words.isEmpty {
       let node = try words.node()
-      list.added[node] = try words.number()
+      let number = try words.number()
+      if number == 0 { list.removed.append(node) } else { list.added[node] = number }
     }
+    list.removed.sort()
     return list
   }
 
@@ -99,8 +101,9 @@ extension StoreText {
   }
 
   static func line(_ list: MemberList) -> String {
-    list.added.sorted { $0.key < $1.key }.reduce("\(list.number)") {
-      "\($0) \(self.token($1.key.name)) \($1.value)"
+    let nodes = list.added.map { ($0.key, $0.value) } + list.removed.map { ($0, 0) }
+    return nodes.sorted { $0.0 < $1.0 }.reduce("\(list.number)") {
+      "\($0) \(self.token($1.0.name)) \($1.1)"
     }
   }
 

@@ -95,9 +95,12 @@ struct StoreDice {
 
   private mutating func list(_ aim: Aim) -> MemberList {
     if chance(96) { return MemberList(number: UInt64(roll(3))) }
-    let added = nodes.filter { _ in chance(80) }.map { ($0, UInt64(roll(4))) }
+    let added = nodes.filter { _ in chance(90) }.map { ($0, UInt64(chance(10) ? 0 : 1 + roll(3))) }
     let number = chance(98) ? aim.view.list.number &+ 1 : one(of: numbers)
-    return MemberList(number: number, added: Dictionary(uniqueKeysWithValues: added))
+    // 0 is how those that were taken off are written.
+    return MemberList(
+      number: number, added: Dictionary(uniqueKeysWithValues: added.filter { $0.1 > 0 }),
+      removed: added.filter { $0.1 == 0 }.map(\.0))
   }
 
   private mutating func heartbeat(_ aim: Aim) -> StoreCall.Heartbeat {
@@ -115,7 +118,7 @@ struct StoreDice {
     return StoreCall.Heartbeat(
       owner: owner, counter: (aim.sessions[owner.node]?.counter ?? 0) &+ 1, status: status,
       list: list(aim), since: chance(97) ? since : one(of: numbers),
-      identity: chance(90) ? aim.view.identity : nil, loads: loads)
+      identity: chance(90) ? aim.view.identity : nil, isSure: chance(50), loads: loads)
   }
 
   private mutating func claim(_ aim: Aim) -> StoreCall {
