@@ -146,9 +146,7 @@ public struct FailsafeMachine: Sendable, Equatable {
   public mutating func promise(to asker: NodeID, list: MemberList, at now: Instant) -> Bool {
     guard asker != me, list.added[asker] != nil, let sight = sight(of: asker),
       sight.consentedAgainst == nil
-    else {
-      return false
-    }
+    else { return false }
     let until = now + timing.promise
     change(asker) { $0.promisedUntil = until }
     return true

@@ -44,6 +44,7 @@ public struct LeaderDuties: Sendable, Equatable {
   private let timing: Timing
   private let limits: Limits
   private let planner: Planner
+  var movesMax: Int { limits.movesMax }
   /// When each move under way was first seen.
   private var movesSeenAt: [UInt64: Instant] = [:]
   /// No ranges are moved for balance, and none are split or merged, while this is set.
@@ -152,6 +153,34 @@ public struct LeaderDuties: Sendable, Equatable {
     }
   }
 
+  /// Whose owner is dead or missing is claimed; a plan is made of what can be moved.
+  private static func movable(_ records: [RangeRecord], alive: [SessionRecord]) -> [Int] {
+    let nodes = alive.map(\.node)
+    return records.indices.filter { records[$0].owner.map { nodes.contains($0.node) } ?? false }
+  }
+
+  private func plan(
+    _ records: [RangeRecord], _ movable: [Int], alive: [SessionRecord]
+  ) -> Planner.Plan {
+    planner.plan(
+      members: alive.map {
+        Planner.Member(
+          id: $0.node, capacity: Double($0.status.capacity), draining: $0.status.draining,
+          healthy: $0.status.healthy, version: $0.status.version)
+      },
+      ranges: movable.map {
+        Planner.Range(
+          first: records[$0].first, weight: records[$0].load.weight,
+          owner: records[$0].move?.to ?? records[$0].owner?.node)
+      })
+  }
+
+  /// What is to be moved once all moves under way have ended, most urgent first, whether balancing is paused
+  /// or not.
+  public func plan(_ records: [RangeRecord], alive: [SessionRecord]) -> Planner.Plan {
+    plan(records, LeaderDuties.movable(records, alive: alive), alive: alive)
+  }
+
   private mutating func moves(
     _ records: [RangeRecord], alive: [SessionRecord], at now: Instant
   ) -> [LeaderAction] {
@@ -167,22 +196,8 @@ public struct LeaderDuties: Sendable, Equatable {
       }
     }
     movesSeenAt = underWay
-    // Whose owner is dead or missing is claimed; a plan is made of what can be moved.
-    let aliveNodes = alive.map(\.node)
-    let movable = records.indices.filter {
-      records[$0].owner.map { aliveNodes.contains($0.node) } ?? false
-    }
-    let plan = planner.plan(
-      members: alive.map {
-        Planner.Member(
-          id: $0.node, capacity: Double($0.status.capacity), draining: $0.status.draining,
-          healthy: $0.status.healthy, version: $0.status.version)
-      },
-      ranges: movable.map {
-        Planner.Range(
-          first: records[$0].first, weight: records[$0].load.weight,
-          owner: records[$0].move?.to ?? records[$0].owner?.node)
-      })
+    let movable = LeaderDuties.movable(records, alive: alive)
+    let plan = plan(records, movable, alive: alive)
     var room = limits.movesMax - underWay.count
     for move in plan.moves where room > 0 && (!isPaused || move.reason == .drain) {
       guard let i = movable.first(where: { records[$0].first == move.range }),

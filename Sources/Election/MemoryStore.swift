@@ -13,6 +13,7 @@ public struct MemoryStore: Sendable, Equatable {
   private var tombstones: [(first: Serial, changed: UInt64)] = []
   /// A version below this cannot be answered with changes.
   private var changesSince: UInt64 = 0
+  private var isPaused = false
 
   public init(identity: StoreIdentity) {
     self.identity = identity
@@ -21,7 +22,8 @@ public struct MemoryStore: Sendable, Equatable {
   public static func == (a: MemoryStore, b: MemoryStore) -> Bool {
     a.identity == b.identity && a.version == b.version && a.sessions == b.sessions
       && a.leader == b.leader && a.list == b.list && a.ranges == b.ranges
-      && a.changesSince == b.changesSince && a.tombstones.elementsEqual(b.tombstones, by: ==)
+      && a.changesSince == b.changesSince && a.isPaused == b.isPaused
+      && a.tombstones.elementsEqual(b.tombstones, by: ==)
   }
 
   /// The same contents as another server has them: after a failover, or a restart.
@@ -63,6 +65,9 @@ public struct MemoryStore: Sendable, Equatable {
         for action in actions { carryOut(action) }
       }
       return .leader(identity, leader)
+    case .operate(let order):
+      operate(order)
+      return .done(identity)
     }
   }
 
@@ -100,7 +105,7 @@ public struct MemoryStore: Sendable, Equatable {
         removed: isWhole
           ? []
           : tombstones.filter { $0.changed > beat.since && ranges[$0.first] == nil }.map(\.first),
-        isWhole: isWhole))
+        isWhole: isWhole, isPaused: isPaused))
   }
 
   private func ranges(changedSince since: UInt64) -> [RangeRecord] {
@@ -241,7 +246,20 @@ public struct MemoryStore: Sendable, Equatable {
     return records([range])
   }
 
-  // MARK: The leader's orders
+  // MARK: Orders
+
+  private mutating func operate(_ order: OperatorOrder) {
+    switch order {
+    case .pauseBalancing(let isWanted):
+      guard isPaused != isWanted else { return }
+      isPaused = isWanted
+    case .forget(let node):
+      guard list.removed.contains(node), list.number < .max else { return }
+      list.number += 1
+      list.removed.removeAll { $0 == node }
+    }
+    version += 1
+  }
 
   private mutating func carryOut(_ action: LeaderAction) {
     switch action {

@@ -42,6 +42,8 @@ public struct NodeMachine: Sendable, Equatable {
     case status(MemberStatus)
     /// Controllers, or the vendor app for them, have seen these epochs.
     case epochsSeen([OwnedRange])
+    /// What it has come to shows in a later view.
+    case order(OperatorOrder)
     /// No range is taken up any more. `stopped` follows when all work has ended.
     case stop
     case workEnded
@@ -72,6 +74,7 @@ public struct NodeMachine: Sendable, Equatable {
     case handOver(Serial, to: NodeID)
     case campaign
     case lead
+    case order
     case release
 
     var isAssertion: Bool { if case .assertion = self { true } else { false } }
@@ -176,6 +179,16 @@ public struct NodeMachine: Sendable, Equatable {
   public var role: LeaderMachine.Role { leadership.role }
   public var leader: LeaderRecord? { leadership.leader }
   public var peers: PeerWatch { watch }
+  /// An operator has had balancing paused.
+  public var isPaused: Bool { duties.isPaused }
+
+  /// Moves under way at a time, when this node leads.
+  public var movesMax: Int { duties.movesMax }
+
+  /// What a leader that sees what this node sees will move, most urgent first.
+  public func plannedMoves(at now: Instant) -> [Planner.Move] {
+    duties.plan(ownership.table.values, alive: watch.alive(at: now)).moves
+  }
 
   // MARK: Step
 
@@ -198,6 +211,7 @@ public struct NodeMachine: Sendable, Equatable {
     case .epochsSeen(let epochs):
       ownership.seen(epochs)
       claimsDueAt = now
+    case .order(let order): call(.operate(order), .order, &out)
     case .stop:
       if life == .running {
         life = .stopping

@@ -41,6 +41,8 @@ extension NodeMachine {
       beat(.nudged, at: now, &out)
     case (_, .otherStore):
       beat(.nudged, at: now, &out)
+    case (.order, .done(let identity)):
+      if identity == ownership.identity { beat(.nudged, at: now, &out) }
     case (.release, _):
       life = .over
       out.append(.stopped)
@@ -58,7 +60,7 @@ extension NodeMachine {
     // Again, but not at once: a store that is gone refuses at once.
     case .release: releaseDueAt = now + timing.renewEvery
     // Whether it ran shows in the next view.
-    case .ranges, .assertion, .handOver, .campaign, .lead: break
+    case .ranges, .assertion, .handOver, .campaign, .lead, .order: break
     }
   }
 
@@ -95,6 +97,7 @@ extension NodeMachine {
       claimsDueAt = now
     }
     leadership.sawView(view.leader)
+    if duties.isPaused != view.isPaused { duties.isPaused = view.isPaused }
     loads = loads.filter {
       ownership.holdings[$0.key] != nil && ownership.table[$0.key]?.load != $0.value
     }

@@ -16,6 +16,8 @@ public enum StoreCall: Sendable, Hashable {
   /// Carried out only for the leader of that term, and only as the next list of orders: each is made
   /// with the effects of all before it in sight, one that comes late is void.
   case lead(Owner, Term, order: UInt64, [LeaderAction])
+  /// What an operator wants of the cluster, whichever node was told.
+  case operate(OperatorOrder)
 
   /// Ranges that a node names in one claim or assertion at most. Redis is busy with a thousand for 20 ms, and
   /// with it everybody's heartbeats.
@@ -108,6 +110,15 @@ public enum LeaderAction: Sendable, Hashable {
   case removeMember(StoreCall.Watched, list: UInt64)
 }
 
+/// What an operator wants of the cluster. It is kept in the store, and gone when that loses its memory.
+public enum OperatorOrder: Sendable, Hashable {
+  /// Whether ranges are moved for balance, split and merged. Nodes that drain are emptied all the same, and
+  /// what is dead is claimed.
+  case pauseBalancing(Bool)
+  /// A member that was taken off the list is gone for good, with its memory: nobody waits for it any more.
+  case forget(NodeID)
+}
+
 /// What the store answers.
 public enum StoreReply: Sendable, Hashable {
   indirect case view(StoreView)
@@ -143,10 +154,13 @@ public struct StoreView: Sendable, Hashable {
   /// Ranges that were merged away since then; empty when `isWhole`.
   public var removed: [Serial]
   public var isWhole: Bool
+  /// An operator has had balancing paused.
+  public var isPaused: Bool
 
   public init(
     identity: StoreIdentity, version: UInt64, sessions: [SessionRecord], leader: LeaderRecord?,
-    list: MemberList, ranges: [RangeRecord], removed: [Serial] = [], isWhole: Bool
+    list: MemberList, ranges: [RangeRecord], removed: [Serial] = [], isWhole: Bool,
+    isPaused: Bool = false
   ) {
     self.identity = identity
     self.version = version
@@ -156,5 +170,6 @@ public struct StoreView: Sendable, Hashable {
     self.ranges = ranges
     self.removed = removed
     self.isWhole = isWhole
+    self.isPaused = isPaused
   }
 }

@@ -418,6 +418,18 @@ struct NodeMachineTests {
     #expect(desk.node.acting == [piece(1, everything, 1 << 20)], "all that are listed are here")
   }
 
+  @Test("an operator's order is given to the store, and what it came to is seen at once")
+  func orders() {
+    var desk = two()
+    desk.pass(to: at(20_000))
+    desk.step(.order(.pauseBalancing(true)), at: at(20_001))
+    desk.step(.wake, at: at(20_011))
+    #expect(desk.node.isPaused == true)
+    desk.step(.order(.forget(nodeB)), at: at(20_012))
+    desk.step(.wake, at: at(20_021))
+    #expect(desk.node.list.removed.isEmpty && desk.node.list.nodes == [nodeA])
+  }
+
   @Test("whoever was seen in time is still a member: it waits for a TTL only")
   func sure() {
     var desk = settled()

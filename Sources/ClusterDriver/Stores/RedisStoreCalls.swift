@@ -14,10 +14,11 @@ enum StoreScripts {
   static let handOver = script(Lua.arithmetic, Lua.ranges, Lua.handOver)
   static let release = script(Lua.release)
   static let campaign = script(Lua.arithmetic, Lua.peers, Lua.leader, Lua.campaign)
-  static let lead = script(Lua.arithmetic, Lua.peers, Lua.leader, Lua.ranges, Lua.orders)
+  static let lead = script(Lua.arithmetic, Lua.peers, Lua.leader, Lua.ranges, Lua.lists, Lua.orders)
+  static let operate = script(Lua.arithmetic, Lua.peers, Lua.lists, Lua.operate)
 
   static let all = [
-    heartbeat, heartbeatWithLoads, claim, assertion, handOver, release, campaign, lead,
+    heartbeat, heartbeatWithLoads, claim, assertion, handOver, release, campaign, lead, operate,
   ]
 
   private static func script(_ parts: String...) -> RedisScript {
@@ -57,6 +58,10 @@ enum StoreScripts {
         self.lead,
         self.words(owner) + ["\(term.rawValue)", "\(order)"] + actions.map(StoreText.line)
       )
+    case .operate(.pauseBalancing(let isWanted)):
+      return (self.operate, ["pauseBalancing", isWanted ? "1" : "0"])
+    case .operate(.forget(let node)):
+      return (self.operate, ["forget", StoreText.token(node.name)])
     }
   }
 

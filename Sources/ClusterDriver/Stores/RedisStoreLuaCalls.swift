@@ -58,8 +58,8 @@ extension StoreLua {
       else
         ranges, removed = changes(since)
       end
-      return { 'view', identity, whole(version), isWhole and '1' or '0', S.leader, S.list,
-        sessions(), ranges, removed }
+      return { 'view', identity, whole(version), isWhole and '1' or '0', S.paused or '0',
+        S.leader, S.list, sessions(), ranges, removed }
     end
     """
 

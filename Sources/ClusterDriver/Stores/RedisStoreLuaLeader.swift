@@ -27,6 +27,46 @@ extension StoreLua {
     end
     """
 
+  static let lists = """
+    local function setList(count, added, removed)
+      local nodes, words = {}, { count }
+      for node in pairs(added) do nodes[#nodes + 1] = node end
+      for node in pairs(removed) do nodes[#nodes + 1] = node end
+      table.sort(nodes)
+      for _, node in ipairs(nodes) do
+        words[#words + 1] = node
+        words[#words + 1] = added[node] or '0'
+      end
+      set('list', table.concat(words, ' '))
+      version = version + 1
+    end
+
+
+    """
+
+  /// What is wanted, and of whom or whether.
+  static let operate = """
+    local function run()
+      if ARGV[3] == 'pauseBalancing' then
+        if (S.paused or '0') ~= ARGV[4] then
+          set('paused', ARGV[4])
+          version = version + 1
+        end
+      elseif ARGV[3] == 'forget' then
+        local added, removed = members()
+        local count, node = add(list(), '1'), ARGV[4]
+        if removed[node] and count then
+          removed[node] = nil
+          setList(count, added, removed)
+        end
+      else
+        bad('no order is called "' .. ARGV[3] .. '"')
+      end
+      flush()
+      return { 'done', identity }
+    end
+    """
+
   /// node, incarnation, term, number of the list; then orders. Each is carried out if it fits.
   static let orders = """
     local orders = {}
@@ -116,19 +156,6 @@ extension StoreLua {
       r.weight = add(r.weight, behind.weight) or MAX
       save(r)
       bury(behind.first)
-    end
-
-    local function setList(count, added, removed)
-      local nodes, words = {}, { count }
-      for node in pairs(added) do nodes[#nodes + 1] = node end
-      for node in pairs(removed) do nodes[#nodes + 1] = node end
-      table.sort(nodes)
-      for _, node in ipairs(nodes) do
-        words[#words + 1] = node
-        words[#words + 1] = added[node] or '0'
-      end
-      set('list', table.concat(words, ' '))
-      version = version + 1
     end
 
     function orders.addMember(words)

@@ -16,7 +16,7 @@ extension StoreReply {
       self = .ranges(identity, version: try parts.number(), try parts.lines(StoreWords.range))
     case ("leader", .campaign), ("leader", .lead):
       self = .leader(identity, try StoreWords.leader(parts.text()))
-    case ("done", .release):
+    case ("done", .release), ("done", .operate):
       self = .done(identity)
     case ("otherStore", _) where !call.isForAnyStore:
       self = .otherStore(identity)
@@ -66,6 +66,7 @@ private struct ScriptReply {
   mutating func view(_ identity: StoreIdentity) throws(StoreFailure) -> StoreView {
     let version = try self.number()
     let isWhole = try self.number() == 1
+    let isPaused = try self.number() == 1
     let leader = try StoreWords.leader(self.text())
     let list = try StoreWords.list(self.text())
     let sessions = try self.lines(StoreWords.session).sorted { $0.node < $1.node }
@@ -79,7 +80,7 @@ private struct ScriptReply {
     }
     return StoreView(
       identity: identity, version: version, sessions: sessions, leader: leader, list: list,
-      ranges: ranges, removed: removed, isWhole: isWhole)
+      ranges: ranges, removed: removed, isWhole: isWhole, isPaused: isPaused)
   }
 
   func end() throws(StoreFailure) {

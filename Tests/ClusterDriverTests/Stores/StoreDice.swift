@@ -157,7 +157,15 @@ struct StoreDice {
       let record = one(of: moving)
       return .handOver(
         record.owner ?? owner(aim), range: record.first, move: record.move?.number ?? 0)
-    case 14: return chance(40) ? .release(owner(aim)) : .heartbeat(heartbeat(aim))
+    case 14:
+      switch roll(5) {
+      case 0, 1: return .release(owner(aim))
+      case 2: return .operate(.pauseBalancing(chance(50)))
+      case 3:
+        let removed = aim.view.list.removed
+        return .operate(.forget(chance(90) && !removed.isEmpty ? one(of: removed) : one(of: nodes)))
+      default: return .heartbeat(heartbeat(aim))
+      }
     case 15:
       let leader = aim.view.leader?.leader
       let seen = leader == nil ? nil : watched(leader!.node, aim)

@@ -149,6 +149,27 @@ struct StoreLeaderTests {
     #expect(view.sessions.map(\.node) == [scene.a.node, scene.c.node])
   }
 
+  @Test("what an operator orders is in every view, and done once", arguments: StoreKind.allCases)
+  func operatorOrders(_ kind: StoreKind) async throws {
+    let scene = try await StoreScene(kind)
+    var view = try await scene.view()
+    try await scene.lead([.removeMember(scene.watched(scene.b), list: view.list.number)])
+    view = try await scene.view()
+    #expect(!view.isPaused && view.list.removed == [scene.b.node])
+    let (version, list) = (view.version, view.list.number)
+    try await scene.run(.operate(.pauseBalancing(true)))
+    try await scene.run(.operate(.pauseBalancing(true)))
+    view = try await scene.view()
+    #expect(view.isPaused && view.version == version + 1)
+    try await scene.run(.operate(.forget(scene.b.node)))
+    try await scene.run(.operate(.forget(scene.b.node)))
+    try await scene.run(.operate(.forget(scene.a.node)))
+    try await scene.run(.operate(.pauseBalancing(false)))
+    view = try await scene.view()
+    #expect(!view.isPaused && view.version == version + 3)
+    #expect(view.list.removed.isEmpty && view.list.number == list + 1)
+  }
+
   @Test("a store that knows an older list takes the heartbeat's", arguments: StoreKind.allCases)
   func adopted(_ kind: StoreKind) async throws {
     let scene = try await StoreScene(kind)
