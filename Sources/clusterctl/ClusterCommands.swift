@@ -23,8 +23,8 @@ struct Topology: AsyncParsableCommand {
   }
 }
 
-/// What `topology`, `drain` and `undrain` print.
-private func show(_ cluster: Clusterdriver_V1_ClusterStatus, _ options: Options) {
+/// What `topology`, `drain`, `undrain` and `forget` print.
+func show(_ cluster: Clusterdriver_V1_ClusterStatus, _ options: Options) {
   options.show(cluster.members.map { Records.member($0, of: cluster) }) { table in
     table.title = Records.title(cluster)
     table.columns = [
@@ -172,6 +172,11 @@ extension Records {
     var right = "lease for \(cluster.leaseMs) ms"
     if cluster.leaseMs == 0 { right = "NO LEASE" }
     if cluster.actingByPromises { right = "Redis is away, acting by promises" }
-    return "Cluster as \(cluster.nodeID) sees it (\(leader), \(right))"
+    var text = "Cluster as \(cluster.nodeID) sees it (\(leader), \(right))"
+    if cluster.paused { text += ", BALANCING IS STOPPED" }
+    if !cluster.removed.isEmpty {
+      text += ", taken off: \(cluster.removed.joined(separator: ", "))"
+    }
+    return text
   }
 }

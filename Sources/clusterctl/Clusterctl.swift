@@ -14,8 +14,8 @@ struct Clusterctl: AsyncParsableCommand {
       """,
     version: "1.0.0",
     subcommands: [
-      List.self, Topology.self, Ranges.self, Controllers.self, Send.self, Tail.self, Drain.self,
-      Undrain.self, Check.self,
+      List.self, Topology.self, Ranges.self, Controllers.self, History.self, Watch.self, Send.self,
+      Tail.self, Plan.self, Rebalance.self, Drain.self, Undrain.self, Forget.self, Check.self,
     ])
 
   static func main() async {

@@ -5,7 +5,7 @@ internal import GRPCNGHTTP2
 
 struct List: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "The nodes: state, controllers, events per second, links.",
+    abstract: "The nodes: state, role, ranges, controllers, events per second, links.",
     discussion: "Example: clusterctl list -f json | jq '.[].controllers'")
 
   @OptionGroup var options: Options
@@ -30,6 +30,8 @@ struct List: AsyncParsableCommand {
         .init(title: "Node", field: "node"),
         .init(title: "Port", field: "port", isNumber: true),
         .init(title: "State", field: "state"),
+        .init(title: "Role", field: "role"),
+        .init(title: "Ranges", field: "ranges", isNumber: true),
         .init(title: "Controllers", field: "controllers", isNumber: true),
         .init(title: "Events/s", field: "events_per_second", isNumber: true),
         .init(title: "In flight", field: "in_flight", isNumber: true),

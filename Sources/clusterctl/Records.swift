@@ -7,6 +7,8 @@ enum Records {
       "node": .text(node.nodeID),
       "port": .unsigned(UInt64(node.port)),
       "state": .text(node.state),
+      "role": .text(node.role),
+      "ranges": .unsigned(node.ranges),
       "controllers": .unsigned(node.controllers),
       "events_per_second": .number(node.eventsPerSecond),
       "in_flight": .unsigned(node.eventsInFlight),

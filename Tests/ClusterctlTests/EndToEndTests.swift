@@ -83,6 +83,63 @@ private struct TwoControllers: Clusterdriver_V1_DriverAdmin.SimpleServiceProtoco
     request: Clusterdriver_V1_SetDrainingRequest, context: ServerContext
   ) async throws -> Clusterdriver_V1_ClusterStatus { self.cluster }
 
+  func getPlan(
+    request: Clusterdriver_V1_GetPlanRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_ClusterPlan {
+    .with {
+      $0.nodeID = "door-1:5001"
+      $0.underWay = 1
+      $0.underWayMax = 2
+      $0.moveMs = 400
+      $0.moves = ([1, 100] as [UInt64]).map { first in
+        .with {
+          $0.first = first
+          $0.last = first + 98
+          $0.from = "door-1:5001"
+          $0.to = "door-2:5001"
+          $0.weight = 7
+          $0.reason = "balance"
+        }
+      }
+    }
+  }
+
+  func setBalancing(
+    request: Clusterdriver_V1_SetBalancingRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_ClusterStatus { self.cluster }
+
+  func forgetMember(
+    request: Clusterdriver_V1_ForgetMemberRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_ClusterStatus {
+    guard request.nodeID == "door-9" else {
+      throw RPCError(code: .failedPrecondition, message: "not among those that were taken off")
+    }
+    return self.cluster
+  }
+
+  func getHistory(
+    request: Clusterdriver_V1_GetHistoryRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_ClusterHistory {
+    .with {
+      $0.nodeID = "door-1:5001"
+      $0.incarnation = 1
+      // Whoever asks on is told of one more.
+      let last = request.after == 0 ? 2 : request.after + 1
+      $0.changes = (request.after + 1...last).map { number in
+        .with {
+          $0.number = number
+          $0.atMs = 1_790_000_000_000
+          $0.what = "moved"
+          $0.first = 1
+          $0.last = 99
+          $0.epoch = 4
+          $0.from = "door-1:5001"
+          $0.node = "door-2:5001"
+        }
+      }
+    }
+  }
+
   func tail(
     request: Clusterdriver_V1_NodeTailRequest, response: RPCWriter<Clusterdriver_V1_NodeTailItem>,
     context: ServerContext
@@ -176,6 +233,30 @@ struct EndToEndTests {
       let atOnce = try await run("drain", "--admin", admin, "--no-wait")
       #expect(atOnce.status == 0, "\(atOnce)")
       #expect(try await run("undrain", "--admin", admin).status == 0)
+    }
+  }
+
+  @Test("plan, rebalance, forget, history and watch")
+  func steering() async throws {
+    try await withNode { admin in
+      let plan = try await run("plan", "--admin", admin)
+      #expect(plan.status == 0, "\(plan)")
+      #expect(plan.output.contains("Moves to make: 2, 1 under way, about 800 ms"), "\(plan)")
+      let status = try await run("rebalance", "status", "--admin", admin, "-f", "tsv")
+      #expect(status.output.hasSuffix("on\t1\t2\t14\t400\t800\n"), "\(status)")
+      let start = try await run("rebalance", "start", "--admin", admin, "--within", "100ms")
+      #expect(start.status == 1 && start.errors.contains("2 moves are left"), "\(start)")
+      #expect(try await run("rebalance", "stop", "--admin", admin).status == 0)
+      #expect(try await run("forget", "door-9", "--admin", admin).status == 0)
+      let known = try await run("forget", "door-1", "--admin", admin)
+      #expect(known.status != 0 && known.errors.contains("not among"), "\(known)")
+      let history = try await run("history", "--admin", admin, "--serial", "99", "--last", "1")
+      #expect(history.output.contains("2026-09-21"), "\(history)")
+      #expect(history.output.split(separator: "\n").count == 5, "\(history)")
+      let watch = try await run("watch", "--admin", admin, "--count", "2")
+      #expect(
+        watch.output.hasSuffix("moved 1…99 from door-1:5001 to door-2:5001 under 4\n"), "\(watch)")
+      #expect(watch.output.split(separator: "\n").count == 2, "\(watch)")
     }
   }
 

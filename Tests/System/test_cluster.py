@@ -1,9 +1,11 @@
 """Several nodes of one cluster, with controllers: nothing lost, nothing twice, whoever ends."""
 
 import json
+import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
-from harness import command_json
+from harness import binary, command_json
 from process import wait_for
 
 QUICK = ["--backoff-min", "100ms", "--backoff-max", "1s"]
@@ -132,3 +134,52 @@ def test_a_node_on_its_own_has_no_cluster_to_show(lab):
     node = lab.node("memory:", lab.vendor())
     code, _, errors = lab.run("clusterctl", "topology", "--admin", node.admin)
     assert code == 5 and "on its own" in errors, errors
+
+
+def test_an_operator_stops_balancing_forgets_a_node_and_reads_what_happened(lab):
+    redis, vendor, nodes, _ = start(lab, 2)
+    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
+
+    def ctl(*arguments, node=0):
+        code, output, errors = lab.run("clusterctl", *arguments, "--admin", nodes[node].admin, seconds=40)
+        assert code == 0, output + errors
+        return output
+
+    assert "BALANCING IS STOPPED" in ctl("rebalance", "stop")
+    wait_for(lambda: json.loads(ctl("rebalance", "status", "-f", "json", node=1))["balancing"] == "stopped", 3,
+             "the other node knows")
+    assert "BALANCING IS STOPPED" in ctl("topology", node=1)
+    ctl("rebalance", "start")
+    assert json.loads(ctl("rebalance", "status", "-f", "json"))["balancing"] == "on"
+    assert json.loads(ctl("plan", "-f", "json")) == []
+
+    listed = json.loads(ctl("list", "-f", "json")) + json.loads(ctl("list", "-f", "json", node=1))
+    assert sorted(node["role"] for node in listed) == ["leader", "member"], listed
+    assert all(node["ranges"] > 0 for node in listed), listed
+    gone = listed[1]["node"]
+
+    argv = [binary("clusterctl"), "watch", "--admin", nodes[0].admin, "-f", "json"]
+    watch = lab.start("watch", argv, stdout=subprocess.PIPE)
+    lines = iter(watch.popen.stdout)
+    # It shows what changes after it has begun: the first that it shows says that it has.
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(next, lines)
+        while not first.done():
+            ctl("rebalance", "stop")
+            ctl("rebalance", "start")
+    nodes[1].kill()
+    changes = []
+    while not changes or changes[-1]["what"] != "claimed":
+        changes.append(json.loads(next(lines)))
+    told = [change for change in changes if change["what"] not in ("paused", "resumed")]
+    assert told[0]["what"] == "dead" and told[0]["node"] == gone, told
+    assert told[1]["what"] == "claimed" and told[1]["from"] == gone, told
+    history = json.loads(ctl("history", "-f", "json"))
+    assert {change["number"] for change in changes} <= {change["number"] for change in history}
+    assert [change["number"] for change in history] == list(range(1, len(history) + 1))
+
+    wait_for(lambda: f"taken off: {gone}" in ctl("topology"), 30, "it is taken off the list")
+    assert "taken off" not in ctl("forget", gone)
+    code, _, errors = lab.run("clusterctl", "forget", gone, "--admin", nodes[0].admin, seconds=10)
+    assert code != 0 and "not among the members that were taken off" in errors, errors
+    assert owners(redis) == {listed[0]["node"]}

@@ -1,4 +1,5 @@
 internal import DriverProtocol
+internal import Election
 internal import GRPCCore
 internal import SwiftProtobuf
 
@@ -88,6 +89,65 @@ struct AdminService: Clusterdriver_V1_DriverAdmin.SimpleServiceProtocol {
     _ = try self.cluster()
     self.node.drain(request.draining)
     return Clusterdriver_V1_ClusterStatus(try self.cluster(), withRanges: false, at: .now)
+  }
+
+  func getPlan(
+    request: Clusterdriver_V1_GetPlanRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_ClusterPlan {
+    let view = try self.cluster()
+    return Clusterdriver_V1_ClusterPlan(
+      view, moves: view.plannedMoves(at: .now), moveMs: self.node.history?.moveMs)
+  }
+
+  func setBalancing(
+    request: Clusterdriver_V1_SetBalancingRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_ClusterStatus {
+    try await self.order(.pauseBalancing(request.paused)) { $0.isPaused == request.paused }
+  }
+
+  func forgetMember(
+    request: Clusterdriver_V1_ForgetMemberRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_ClusterStatus {
+    let node = NodeID(request.nodeID)
+    let list = try self.cluster().list
+    guard list.removed.contains(node) else {
+      let known = list.removed.map(\.name).joined(separator: ", ")
+      throw RPCError(
+        code: .failedPrecondition,
+        message: "\"\(node.name.prefix(80))\" is not among the members that were taken off the list"
+          + " (\(known.isEmpty ? "there are none" : known)): one that is listed is taken off 10 s after it"
+          + " is dead")
+    }
+    return try await self.order(.forget(node)) { !$0.list.removed.contains(node) }
+  }
+
+  func getHistory(
+    request: Clusterdriver_V1_GetHistoryRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_ClusterHistory {
+    Clusterdriver_V1_ClusterHistory(
+      try self.cluster().me, self.node.history?.entries(after: request.after) ?? [])
+  }
+
+  /// How long an order may take to show in the node's view.
+  static let orderLimit = Duration.seconds(3)
+
+  private func order(
+    _ order: OperatorOrder, isDone: (OwnershipView) -> Bool
+  ) async throws -> Clusterdriver_V1_ClusterStatus {
+    _ = try self.cluster()
+    self.node.order(order)
+    let end = ContinuousClock.now.advanced(by: AdminService.orderLimit)
+    while true {
+      let view = try self.cluster()
+      if isDone(view) { return Clusterdriver_V1_ClusterStatus(view, withRanges: false, at: .now) }
+      guard .now < end else {
+        throw RPCError(
+          code: .unavailable,
+          message: "Redis has not shown within \(AdminService.orderLimit) that it was done; look at"
+            + " `clusterctl topology`, and give the order again when Redis answers")
+      }
+      try await Task.sleep(for: .milliseconds(20))
+    }
   }
 
   private func cluster() throws -> OwnershipView {

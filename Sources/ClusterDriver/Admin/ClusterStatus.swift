@@ -1,5 +1,6 @@
 import DriverProtocol
 import Election
+import SwiftProtobuf
 
 extension Clusterdriver_V1_ClusterStatus {
   init(_ view: OwnershipView, withRanges: Bool, at now: Instant) {
@@ -26,9 +27,52 @@ extension Clusterdriver_V1_ClusterStatus {
       member.weight = owned[node]?.weight ?? 0
       return member
     }
+    self.paused = view.isPaused
+    self.removed = view.list.removed.map(\.name)
     guard withRanges else { return }
     self.ranges = view.table.values.sorted { $0.first < $1.first }.map {
       Clusterdriver_V1_ClusterRange($0)
+    }
+  }
+}
+
+extension Clusterdriver_V1_ClusterPlan {
+  init(_ view: OwnershipView, moves: [Planner.Move], moveMs: UInt64?) {
+    self.init()
+    self.nodeID = view.me.node.name
+    self.moves = moves.map { move in
+      .with {
+        $0.first = move.range.rawValue
+        $0.last = view.table[move.range]?.last.rawValue ?? move.range.rawValue
+        $0.from = move.from.name
+        $0.to = move.to.name
+        $0.weight = move.weight
+        $0.reason = move.reason == .drain ? "drain" : "balance"
+      }
+    }
+    self.underWay = UInt32(view.table.values.count { $0.move != nil })
+    self.underWayMax = UInt32(view.movesMax)
+    self.moveMs = moveMs ?? 0
+    self.paused = view.isPaused
+  }
+}
+
+extension Clusterdriver_V1_ClusterHistory {
+  init(_ me: Owner, _ entries: ArraySlice<OwnershipHistory.Entry>) {
+    self.init()
+    self.nodeID = me.node.name
+    self.incarnation = me.incarnation.rawValue
+    self.changes = entries.map { entry in
+      .with {
+        $0.number = entry.number
+        $0.atMs = entry.at
+        $0.what = entry.what.rawValue
+        $0.first = entry.range?.first.rawValue ?? 0
+        $0.last = entry.range?.last.rawValue ?? 0
+        $0.epoch = entry.range?.epoch.rawValue ?? 0
+        $0.from = entry.from?.name ?? ""
+        $0.node = entry.node?.name ?? ""
+      }
     }
   }
 }

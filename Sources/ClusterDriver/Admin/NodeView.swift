@@ -1,4 +1,5 @@
 internal import DriverProtocol
+internal import Election
 
 /// What the admin service may see of the node and ask of it. The node implements it; tests bring
 /// their own.
@@ -22,8 +23,12 @@ protocol NodeView: Sendable {
 
   /// The cluster as the node sees it; nil when it is on its own.
   var cluster: OwnershipView? { get }
+  /// What has changed in it since the node started; nil when it is on its own.
+  var history: OwnershipHistory? { get }
   /// Empties the node, or takes that back.
   func drain(_ isDraining: Bool)
+  /// What an operator wants of the whole cluster. Returns at once; what it has come to shows in `cluster`.
+  func order(_ order: OperatorOrder)
 
   /// Where the node offers the events it takes.
   var tail: TailHub { get }

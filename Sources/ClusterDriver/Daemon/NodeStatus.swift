@@ -1,6 +1,7 @@
 import CSCP
 import CSystem
 import DriverProtocol
+import Election
 import RedisLink
 
 extension Node: NodeView {
@@ -27,7 +28,17 @@ extension Node: NodeView {
       status.ownerEpochMin = epochs.lowerBound
       status.ownerEpochMax = epochs.upperBound
     }
+    status.role = self.role
+    status.ranges = UInt64(self.ownership.view?.acting.count ?? 0)
     return status
+  }
+
+  private var role: String {
+    guard self.ownership.history != nil else { return "alone" }
+    guard let view = self.ownership.view, let until = view.validUntil else { return "joining" }
+    guard Instant.now < until else { return "fenced" }
+    if view.actsByPromises { return "by promises" }
+    return view.isLeading ? "leader" : "member"
   }
 
   /// "up", "down since …: why", "not configured".
@@ -73,7 +84,11 @@ extension Node: NodeView {
 
   var cluster: OwnershipView? { self.ownership.view }
 
+  var history: OwnershipHistory? { self.ownership.history }
+
   func drain(_ isDraining: Bool) { self.ownership.drain(isDraining) }
+
+  func order(_ order: OperatorOrder) { self.ownership.order(order) }
 
   func send(_ command: Clusterdriver_V1_Command) async -> Clusterdriver_V1_CommandResult {
     do {

@@ -30,6 +30,7 @@ final class ClusterKeeper: NodeOwnership {
   private struct State {
     var acting: [OwnedRange] = []
     var view: OwnershipView?
+    var history = OwnershipHistory()
     var sealing: [Sealing] = []
     var survey = LoadSurvey()
     /// What the node says of itself.
@@ -63,7 +64,10 @@ final class ClusterKeeper: NodeOwnership {
         act: { [weak self] in self?.act(for: $0, until: $1) },
         seal: { [weak self] in self?.seal($0, move: $1) },
         changed: { [weak self] view in
-          self?.state.withLock { $0.view = view }
+          self?.state.withLock {
+            $0.view = view
+            $0.history.look(view, now: .now, at: Moment.utcMsNow())
+          }
           self?.routes.follow(view)
         },
         ended: { [weak self] in self?.ended($0) }))
@@ -85,6 +89,7 @@ final class ClusterKeeper: NodeOwnership {
   }
 
   var view: OwnershipView? { self.state.withLock { $0.view } }
+  var history: OwnershipHistory? { self.state.withLock { $0.history } }
 
   var progress: UInt64? { self.present?.progress }
 
@@ -203,6 +208,11 @@ final class ClusterKeeper: NodeOwnership {
     self.log.notice(
       isDraining ? "draining: what this node has goes to the others" : "drains no more")
     self.present?.happened(.status(status))
+  }
+
+  func order(_ order: OperatorOrder) {
+    self.log.notice("an operator's order: \(order)")
+    self.present?.happened(.order(order))
   }
 
   func stop() { self.present?.happened(.stop) }

@@ -1,9 +1,13 @@
+import Election
+
 /// What says for which controllers a node acts. Any thread, unless a function says otherwise.
 protocol NodeOwnership: Sendable {
   /// Lowest and highest epoch in force; nil: the node acts for nobody.
   var epochs: ClosedRange<UInt64>? { get }
   /// How the cluster looks from here; nil for a node that is none's.
   var view: OwnershipView? { get }
+  /// What has changed in it; nil for a node that is none's.
+  var history: OwnershipHistory? { get }
   /// A number that grows at least once a second while the thread behind it lives; nil: there is none.
   var progress: UInt64? { get }
 
@@ -17,6 +21,8 @@ protocol NodeOwnership: Sendable {
   func survey()
   /// What the node has is moved to the others, and nothing given to it; or that is taken back.
   func drain(_ isDraining: Bool)
+  /// What an operator wants of the whole cluster; what it has come to shows in a later view.
+  func order(_ order: OperatorOrder)
   /// Nothing more is taken up.
   func stop()
   /// All work has ended: gives back what is held, and waits for that. BLOCKS, a second at most.

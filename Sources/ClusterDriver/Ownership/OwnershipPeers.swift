@@ -51,6 +51,8 @@ package struct PeerPlaces: Sendable, Equatable {
 /// A cluster as one of its nodes sees it.
 package struct OwnershipView: Sendable {
   package var me: Owner
+  /// Of the store, that anything in it is from.
+  package var version: UInt64
   /// Everything the store has, as last seen.
   package var table: SortedMap<Serial, RangeRecord>
   package var identity: StoreIdentity?
@@ -63,6 +65,9 @@ package struct OwnershipView: Sendable {
   package var peers: PeerWatch
   package var actsByPromises: Bool
   package var places: PeerPlaces
+  /// An operator has had balancing paused.
+  package var isPaused: Bool
+  private let machine: NodeMachine
 
   var isLeading: Bool { if case .leading = self.role { true } else { false } }
 
@@ -78,5 +83,16 @@ package struct OwnershipView: Sendable {
     self.peers = machine.peers
     self.actsByPromises = machine.actsByPromises(at: .now)
     self.places = places
+    self.version = machine.ownership.newest
+    self.isPaused = machine.isPaused
+    self.machine = machine
+  }
+
+  /// Moves under way at a time.
+  package var movesMax: Int { self.machine.movesMax }
+
+  /// What a leader that sees this will move, most urgent first. Takes milliseconds with thousands of ranges.
+  package func plannedMoves(at now: Instant) -> [Planner.Move] {
+    self.machine.plannedMoves(at: now)
   }
 }

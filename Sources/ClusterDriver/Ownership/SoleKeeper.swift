@@ -1,4 +1,5 @@
 import CSystem
+import Election
 import Logging
 import Synchronization
 
@@ -20,6 +21,7 @@ final class SoleKeeper: NodeOwnership {
 
   var epochs: ClosedRange<UInt64>? { self.state.withLock { $0.ownership.epochs } }
   var view: OwnershipView? { nil }
+  var history: OwnershipHistory? { nil }
   var progress: UInt64? { nil }
 
   func begin() {
@@ -28,6 +30,7 @@ final class SoleKeeper: NodeOwnership {
 
   func tick() -> ContinuousClock.Instant? { nil }
   func survey() {}
+  func order(_ order: OperatorOrder) {}
   func drain(_ isDraining: Bool) {}
   func stop() {}
   func finish() {}

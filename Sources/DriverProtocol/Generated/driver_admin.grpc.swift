@@ -100,6 +100,58 @@ public enum Clusterdriver_V1_DriverAdmin: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "GetPlan" metadata.
+        public enum GetPlan: Sendable {
+            /// Request type for "GetPlan".
+            public typealias Input = Clusterdriver_V1_GetPlanRequest
+            /// Response type for "GetPlan".
+            public typealias Output = Clusterdriver_V1_ClusterPlan
+            /// Descriptor for "GetPlan".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.DriverAdmin"),
+                method: "GetPlan",
+                type: .unary
+            )
+        }
+        /// Namespace for "SetBalancing" metadata.
+        public enum SetBalancing: Sendable {
+            /// Request type for "SetBalancing".
+            public typealias Input = Clusterdriver_V1_SetBalancingRequest
+            /// Response type for "SetBalancing".
+            public typealias Output = Clusterdriver_V1_ClusterStatus
+            /// Descriptor for "SetBalancing".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.DriverAdmin"),
+                method: "SetBalancing",
+                type: .unary
+            )
+        }
+        /// Namespace for "ForgetMember" metadata.
+        public enum ForgetMember: Sendable {
+            /// Request type for "ForgetMember".
+            public typealias Input = Clusterdriver_V1_ForgetMemberRequest
+            /// Response type for "ForgetMember".
+            public typealias Output = Clusterdriver_V1_ClusterStatus
+            /// Descriptor for "ForgetMember".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.DriverAdmin"),
+                method: "ForgetMember",
+                type: .unary
+            )
+        }
+        /// Namespace for "GetHistory" metadata.
+        public enum GetHistory: Sendable {
+            /// Request type for "GetHistory".
+            public typealias Input = Clusterdriver_V1_GetHistoryRequest
+            /// Response type for "GetHistory".
+            public typealias Output = Clusterdriver_V1_ClusterHistory
+            /// Descriptor for "GetHistory".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.DriverAdmin"),
+                method: "GetHistory",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "clusterdriver.v1.DriverAdmin" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             GetNode.descriptor,
@@ -107,7 +159,11 @@ public enum Clusterdriver_V1_DriverAdmin: Sendable {
             SendCommand.descriptor,
             Tail.descriptor,
             GetCluster.descriptor,
-            SetDraining.descriptor
+            SetDraining.descriptor,
+            GetPlan.descriptor,
+            SetBalancing.descriptor,
+            ForgetMember.descriptor,
+            GetHistory.descriptor
         ]
     }
 }
@@ -239,6 +295,81 @@ extension Clusterdriver_V1_DriverAdmin {
             request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_SetDrainingRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterStatus>
+
+        /// Handle the "GetPlan" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the leader moves, or would if balancing were not paused.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_GetPlanRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_ClusterPlan` messages.
+        func getPlan(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_GetPlanRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterPlan>
+
+        /// Handle the "SetBalancing" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Pauses the moving of ranges for balance, their splitting and merging, for the whole cluster; or takes
+        /// > that back. Redis keeps it: one that comes back empty has forgotten it. UNAVAILABLE: it has not shown
+        /// > within 3 s that it was done; it may be yet.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_SetBalancingRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_ClusterStatus` messages.
+        func setBalancing(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_SetBalancingRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterStatus>
+
+        /// Handle the "ForgetMember" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A member that was taken off the list will never come back with the memory it had: the others need
+        /// > not reckon with it. FAILED_PRECONDITION: it is not among those that were taken off.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_ForgetMemberRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_ClusterStatus` messages.
+        func forgetMember(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_ForgetMemberRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterStatus>
+
+        /// Handle the "GetHistory" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What has changed in the cluster, as this node has seen it since it started.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_GetHistoryRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_ClusterHistory` messages.
+        func getHistory(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_GetHistoryRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterHistory>
     }
 
     /// Service protocol for the "clusterdriver.v1.DriverAdmin" service.
@@ -354,6 +485,81 @@ extension Clusterdriver_V1_DriverAdmin {
             request: GRPCCore.ServerRequest<Clusterdriver_V1_SetDrainingRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus>
+
+        /// Handle the "GetPlan" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the leader moves, or would if balancing were not paused.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_GetPlanRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Clusterdriver_V1_ClusterPlan` message.
+        func getPlan(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_GetPlanRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterPlan>
+
+        /// Handle the "SetBalancing" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Pauses the moving of ranges for balance, their splitting and merging, for the whole cluster; or takes
+        /// > that back. Redis keeps it: one that comes back empty has forgotten it. UNAVAILABLE: it has not shown
+        /// > within 3 s that it was done; it may be yet.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_SetBalancingRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Clusterdriver_V1_ClusterStatus` message.
+        func setBalancing(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_SetBalancingRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus>
+
+        /// Handle the "ForgetMember" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A member that was taken off the list will never come back with the memory it had: the others need
+        /// > not reckon with it. FAILED_PRECONDITION: it is not among those that were taken off.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_ForgetMemberRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Clusterdriver_V1_ClusterStatus` message.
+        func forgetMember(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_ForgetMemberRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus>
+
+        /// Handle the "GetHistory" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What has changed in the cluster, as this node has seen it since it started.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_GetHistoryRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Clusterdriver_V1_ClusterHistory` message.
+        func getHistory(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_GetHistoryRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterHistory>
     }
 
     /// Simple service protocol for the "clusterdriver.v1.DriverAdmin" service.
@@ -469,6 +675,81 @@ extension Clusterdriver_V1_DriverAdmin {
             request: Clusterdriver_V1_SetDrainingRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Clusterdriver_V1_ClusterStatus
+
+        /// Handle the "GetPlan" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the leader moves, or would if balancing were not paused.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_GetPlanRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Clusterdriver_V1_ClusterPlan` to respond with.
+        func getPlan(
+            request: Clusterdriver_V1_GetPlanRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Clusterdriver_V1_ClusterPlan
+
+        /// Handle the "SetBalancing" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Pauses the moving of ranges for balance, their splitting and merging, for the whole cluster; or takes
+        /// > that back. Redis keeps it: one that comes back empty has forgotten it. UNAVAILABLE: it has not shown
+        /// > within 3 s that it was done; it may be yet.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_SetBalancingRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Clusterdriver_V1_ClusterStatus` to respond with.
+        func setBalancing(
+            request: Clusterdriver_V1_SetBalancingRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Clusterdriver_V1_ClusterStatus
+
+        /// Handle the "ForgetMember" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A member that was taken off the list will never come back with the memory it had: the others need
+        /// > not reckon with it. FAILED_PRECONDITION: it is not among those that were taken off.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_ForgetMemberRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Clusterdriver_V1_ClusterStatus` to respond with.
+        func forgetMember(
+            request: Clusterdriver_V1_ForgetMemberRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Clusterdriver_V1_ClusterStatus
+
+        /// Handle the "GetHistory" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What has changed in the cluster, as this node has seen it since it started.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_GetHistoryRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Clusterdriver_V1_ClusterHistory` to respond with.
+        func getHistory(
+            request: Clusterdriver_V1_GetHistoryRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Clusterdriver_V1_ClusterHistory
     }
 }
 
@@ -542,6 +823,50 @@ extension Clusterdriver_V1_DriverAdmin.StreamingServiceProtocol {
                 )
             }
         )
+        router.registerHandler(
+            forMethod: Clusterdriver_V1_DriverAdmin.Method.GetPlan.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_GetPlanRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_ClusterPlan>(),
+            handler: { request, context in
+                try await self.getPlan(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Clusterdriver_V1_DriverAdmin.Method.SetBalancing.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_SetBalancingRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_ClusterStatus>(),
+            handler: { request, context in
+                try await self.setBalancing(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Clusterdriver_V1_DriverAdmin.Method.ForgetMember.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_ForgetMemberRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_ClusterStatus>(),
+            handler: { request, context in
+                try await self.forgetMember(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Clusterdriver_V1_DriverAdmin.Method.GetHistory.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_GetHistoryRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_ClusterHistory>(),
+            handler: { request, context in
+                try await self.getHistory(
+                    request: request,
+                    context: context
+                )
+            }
+        )
     }
 }
 
@@ -608,6 +933,50 @@ extension Clusterdriver_V1_DriverAdmin.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterStatus> {
         let response = try await self.setDraining(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func getPlan(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_GetPlanRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterPlan> {
+        let response = try await self.getPlan(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func setBalancing(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_SetBalancingRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterStatus> {
+        let response = try await self.setBalancing(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func forgetMember(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_ForgetMemberRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterStatus> {
+        let response = try await self.forgetMember(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func getHistory(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_GetHistoryRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_ClusterHistory> {
+        let response = try await self.getHistory(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -697,6 +1066,58 @@ extension Clusterdriver_V1_DriverAdmin.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus> {
         return GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus>(
             message: try await self.setDraining(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func getPlan(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_GetPlanRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterPlan> {
+        return GRPCCore.ServerResponse<Clusterdriver_V1_ClusterPlan>(
+            message: try await self.getPlan(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func setBalancing(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_SetBalancingRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus> {
+        return GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus>(
+            message: try await self.setBalancing(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func forgetMember(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_ForgetMemberRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus> {
+        return GRPCCore.ServerResponse<Clusterdriver_V1_ClusterStatus>(
+            message: try await self.forgetMember(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func getHistory(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_GetHistoryRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_ClusterHistory> {
+        return GRPCCore.ServerResponse<Clusterdriver_V1_ClusterHistory>(
+            message: try await self.getHistory(
                 request: request.message,
                 context: context
             ),
@@ -848,6 +1269,101 @@ extension Clusterdriver_V1_DriverAdmin {
             deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_ClusterStatus>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "GetPlan" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the leader moves, or would if balancing were not paused.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_GetPlanRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_GetPlanRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_ClusterPlan` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func getPlan<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_GetPlanRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_GetPlanRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_ClusterPlan>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterPlan>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "SetBalancing" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Pauses the moving of ranges for balance, their splitting and merging, for the whole cluster; or takes
+        /// > that back. Redis keeps it: one that comes back empty has forgotten it. UNAVAILABLE: it has not shown
+        /// > within 3 s that it was done; it may be yet.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_SetBalancingRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_SetBalancingRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_ClusterStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func setBalancing<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_SetBalancingRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_SetBalancingRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_ClusterStatus>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ForgetMember" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A member that was taken off the list will never come back with the memory it had: the others need
+        /// > not reckon with it. FAILED_PRECONDITION: it is not among those that were taken off.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_ForgetMemberRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_ForgetMemberRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_ClusterStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func forgetMember<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_ForgetMemberRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_ForgetMemberRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_ClusterStatus>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "GetHistory" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What has changed in the cluster, as this node has seen it since it started.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_GetHistoryRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_GetHistoryRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_ClusterHistory` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func getHistory<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_GetHistoryRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_GetHistoryRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_ClusterHistory>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterHistory>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -1064,6 +1580,145 @@ extension Clusterdriver_V1_DriverAdmin {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "GetPlan" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the leader moves, or would if balancing were not paused.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_GetPlanRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_GetPlanRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_ClusterPlan` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func getPlan<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_GetPlanRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_GetPlanRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_ClusterPlan>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterPlan>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Clusterdriver_V1_DriverAdmin.Method.GetPlan.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "SetBalancing" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Pauses the moving of ranges for balance, their splitting and merging, for the whole cluster; or takes
+        /// > that back. Redis keeps it: one that comes back empty has forgotten it. UNAVAILABLE: it has not shown
+        /// > within 3 s that it was done; it may be yet.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_SetBalancingRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_SetBalancingRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_ClusterStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func setBalancing<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_SetBalancingRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_SetBalancingRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_ClusterStatus>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Clusterdriver_V1_DriverAdmin.Method.SetBalancing.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ForgetMember" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A member that was taken off the list will never come back with the memory it had: the others need
+        /// > not reckon with it. FAILED_PRECONDITION: it is not among those that were taken off.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_ForgetMemberRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_ForgetMemberRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_ClusterStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func forgetMember<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_ForgetMemberRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_ForgetMemberRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_ClusterStatus>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Clusterdriver_V1_DriverAdmin.Method.ForgetMember.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "GetHistory" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What has changed in the cluster, as this node has seen it since it started.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_GetHistoryRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_GetHistoryRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_ClusterHistory` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func getHistory<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_GetHistoryRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_GetHistoryRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_ClusterHistory>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterHistory>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Clusterdriver_V1_DriverAdmin.Method.GetHistory.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -1233,6 +1888,125 @@ extension Clusterdriver_V1_DriverAdmin.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_SetDrainingRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_ClusterStatus>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "GetPlan" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What the leader moves, or would if balancing were not paused.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_GetPlanRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func getPlan<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_GetPlanRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterPlan>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.getPlan(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_GetPlanRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_ClusterPlan>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "SetBalancing" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Pauses the moving of ranges for balance, their splitting and merging, for the whole cluster; or takes
+    /// > that back. Redis keeps it: one that comes back empty has forgotten it. UNAVAILABLE: it has not shown
+    /// > within 3 s that it was done; it may be yet.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_SetBalancingRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func setBalancing<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_SetBalancingRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.setBalancing(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_SetBalancingRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_ClusterStatus>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ForgetMember" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > A member that was taken off the list will never come back with the memory it had: the others need
+    /// > not reckon with it. FAILED_PRECONDITION: it is not among those that were taken off.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_ForgetMemberRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func forgetMember<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_ForgetMemberRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.forgetMember(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_ForgetMemberRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_ClusterStatus>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "GetHistory" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What has changed in the cluster, as this node has seen it since it started.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_GetHistoryRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func getHistory<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_GetHistoryRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterHistory>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.getHistory(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_GetHistoryRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_ClusterHistory>(),
             options: options,
             onResponse: handleResponse
         )
@@ -1428,6 +2202,141 @@ extension Clusterdriver_V1_DriverAdmin.ClientProtocol {
             metadata: metadata
         )
         return try await self.setDraining(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "GetPlan" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What the leader moves, or would if balancing were not paused.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func getPlan<Result>(
+        _ message: Clusterdriver_V1_GetPlanRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterPlan>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_GetPlanRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.getPlan(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "SetBalancing" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Pauses the moving of ranges for balance, their splitting and merging, for the whole cluster; or takes
+    /// > that back. Redis keeps it: one that comes back empty has forgotten it. UNAVAILABLE: it has not shown
+    /// > within 3 s that it was done; it may be yet.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func setBalancing<Result>(
+        _ message: Clusterdriver_V1_SetBalancingRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_SetBalancingRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.setBalancing(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ForgetMember" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > A member that was taken off the list will never come back with the memory it had: the others need
+    /// > not reckon with it. FAILED_PRECONDITION: it is not among those that were taken off.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func forgetMember<Result>(
+        _ message: Clusterdriver_V1_ForgetMemberRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_ForgetMemberRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.forgetMember(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "GetHistory" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What has changed in the cluster, as this node has seen it since it started.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func getHistory<Result>(
+        _ message: Clusterdriver_V1_GetHistoryRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_ClusterHistory>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_GetHistoryRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.getHistory(
             request: request,
             options: options,
             onResponse: handleResponse

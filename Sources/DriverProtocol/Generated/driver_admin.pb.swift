@@ -134,6 +134,19 @@ public nonisolated struct Clusterdriver_V1_NodeStatus: @unchecked Sendable {
     set {_uniqueStorage()._ownerEpochMax = newValue}
   }
 
+  /// "alone" (in no cluster), "joining" (has not reached Redis yet), "member", "leader", "by promises" (Redis
+  /// is away), "fenced" (it may act for nobody).
+  public var role: String {
+    get {_storage._role}
+    set {_uniqueStorage()._role = newValue}
+  }
+
+  /// Ranges it acts for.
+  public var ranges: UInt64 {
+    get {_storage._ranges}
+    set {_uniqueStorage()._ranges = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -196,6 +209,165 @@ public nonisolated struct Clusterdriver_V1_ClusterStatus: Sendable {
 
   /// By first serial.
   public var ranges: [Clusterdriver_V1_ClusterRange] = []
+
+  /// Balancing is paused.
+  public var paused: Bool = false
+
+  /// Members that were taken off the list and have not come back, by name. While there are any, the others
+  /// act by promises for two minutes at most when Redis is away.
+  public var removed: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_GetPlanRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_ClusterPlan: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The node that says this.
+  public var nodeID: String = String()
+
+  /// Most urgent first; those under way are not among them.
+  public var moves: [Clusterdriver_V1_PlannedMove] = []
+
+  /// Moves under way, and how many may be at a time.
+  public var underWay: UInt32 = 0
+
+  public var underWayMax: UInt32 = 0
+
+  /// Mean length of a move as this node has seen them, ms; 0: it has seen none.
+  public var moveMs: UInt64 = 0
+
+  /// Balancing is paused: only nodes that drain are emptied.
+  public var paused: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_PlannedMove: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var first: UInt64 = 0
+
+  /// Included.
+  public var last: UInt64 = 0
+
+  public var from: String = String()
+
+  public var to: String = String()
+
+  /// Controllers, and events per second by fours.
+  public var weight: UInt64 = 0
+
+  /// "drain", "balance".
+  public var reason: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_SetBalancingRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var paused: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_ForgetMemberRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var nodeID: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_GetHistoryRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Changes with a greater number; 0 = all that are remembered.
+  public var after: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_ClusterHistory: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The node that says this, and its incarnation: numbers begin anew with each.
+  public var nodeID: String = String()
+
+  public var incarnation: UInt64 = 0
+
+  /// By number.
+  public var changes: [Clusterdriver_V1_ClusterChange] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_ClusterChange: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// From 1, without holes.
+  public var number: UInt64 = 0
+
+  /// When the node saw it, ms UTC.
+  public var atMs: UInt64 = 0
+
+  /// Of ranges: "created", "claimed", "moving", "moved", "taken back", "split", "merged". Of nodes: "alive",
+  /// "draining", "stopped", "dead", "listed", "removed", "leads". Of the whole: "store" (another Redis, or one
+  /// that has lost something), "paused", "resumed".
+  public var what: String = String()
+
+  /// Of a range; 0: of none.
+  public var first: UInt64 = 0
+
+  /// Included.
+  public var last: UInt64 = 0
+
+  public var epoch: UInt64 = 0
+
+  /// Who had it.
+  public var from: String = String()
+
+  /// Who has it, or who it is about.
+  public var node: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -406,7 +578,7 @@ nonisolated extension Clusterdriver_V1_GetNodeRequest: SwiftProtobuf.Message, Sw
 
 nonisolated extension Clusterdriver_V1_NodeStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".NodeStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}incarnation\0\u{1}version\0\u{1}port\0\u{3}started_at_ms\0\u{1}state\0\u{1}controllers\0\u{3}events_total\0\u{3}events_per_second\0\u{3}events_acked_total\0\u{3}events_in_flight\0\u{3}commands_total\0\u{3}commands_pending\0\u{1}redis\0\u{1}vendor\0\u{3}rss_bytes\0\u{3}owner_epoch_min\0\u{3}owner_epoch_max\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}incarnation\0\u{1}version\0\u{1}port\0\u{3}started_at_ms\0\u{1}state\0\u{1}controllers\0\u{3}events_total\0\u{3}events_per_second\0\u{3}events_acked_total\0\u{3}events_in_flight\0\u{3}commands_total\0\u{3}commands_pending\0\u{1}redis\0\u{1}vendor\0\u{3}rss_bytes\0\u{3}owner_epoch_min\0\u{3}owner_epoch_max\0\u{1}role\0\u{1}ranges\0")
 
   fileprivate class _StorageClass {
     var _nodeID: String = String()
@@ -427,6 +599,8 @@ nonisolated extension Clusterdriver_V1_NodeStatus: SwiftProtobuf.Message, SwiftP
     var _rssBytes: UInt64 = 0
     var _ownerEpochMin: UInt64 = 0
     var _ownerEpochMax: UInt64 = 0
+    var _role: String = String()
+    var _ranges: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -455,6 +629,8 @@ nonisolated extension Clusterdriver_V1_NodeStatus: SwiftProtobuf.Message, SwiftP
       _rssBytes = source._rssBytes
       _ownerEpochMin = source._ownerEpochMin
       _ownerEpochMax = source._ownerEpochMax
+      _role = source._role
+      _ranges = source._ranges
     }
   }
 
@@ -491,6 +667,8 @@ nonisolated extension Clusterdriver_V1_NodeStatus: SwiftProtobuf.Message, SwiftP
         case 16: try { try decoder.decodeSingularUInt64Field(value: &_storage._rssBytes) }()
         case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._ownerEpochMin) }()
         case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._ownerEpochMax) }()
+        case 19: try { try decoder.decodeSingularStringField(value: &_storage._role) }()
+        case 20: try { try decoder.decodeSingularUInt64Field(value: &_storage._ranges) }()
         default: break
         }
       }
@@ -553,6 +731,12 @@ nonisolated extension Clusterdriver_V1_NodeStatus: SwiftProtobuf.Message, SwiftP
       if _storage._ownerEpochMax != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._ownerEpochMax, fieldNumber: 18)
       }
+      if !_storage._role.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._role, fieldNumber: 19)
+      }
+      if _storage._ranges != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._ranges, fieldNumber: 20)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -580,6 +764,8 @@ nonisolated extension Clusterdriver_V1_NodeStatus: SwiftProtobuf.Message, SwiftP
         if _storage._rssBytes != rhs_storage._rssBytes {return false}
         if _storage._ownerEpochMin != rhs_storage._ownerEpochMin {return false}
         if _storage._ownerEpochMax != rhs_storage._ownerEpochMax {return false}
+        if _storage._role != rhs_storage._role {return false}
+        if _storage._ranges != rhs_storage._ranges {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -651,7 +837,7 @@ nonisolated extension Clusterdriver_V1_SetDrainingRequest: SwiftProtobuf.Message
 
 nonisolated extension Clusterdriver_V1_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ClusterStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}store\0\u{1}leader\0\u{1}term\0\u{1}list\0\u{3}acting_by_promises\0\u{3}lease_ms\0\u{1}members\0\u{1}ranges\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}store\0\u{1}leader\0\u{1}term\0\u{1}list\0\u{3}acting_by_promises\0\u{3}lease_ms\0\u{1}members\0\u{1}ranges\0\u{1}paused\0\u{1}removed\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -668,6 +854,8 @@ nonisolated extension Clusterdriver_V1_ClusterStatus: SwiftProtobuf.Message, Swi
       case 7: try { try decoder.decodeSingularUInt64Field(value: &self.leaseMs) }()
       case 8: try { try decoder.decodeRepeatedMessageField(value: &self.members) }()
       case 9: try { try decoder.decodeRepeatedMessageField(value: &self.ranges) }()
+      case 10: try { try decoder.decodeSingularBoolField(value: &self.paused) }()
+      case 11: try { try decoder.decodeRepeatedStringField(value: &self.removed) }()
       default: break
       }
     }
@@ -701,6 +889,12 @@ nonisolated extension Clusterdriver_V1_ClusterStatus: SwiftProtobuf.Message, Swi
     if !self.ranges.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.ranges, fieldNumber: 9)
     }
+    if self.paused != false {
+      try visitor.visitSingularBoolField(value: self.paused, fieldNumber: 10)
+    }
+    if !self.removed.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.removed, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -714,6 +908,332 @@ nonisolated extension Clusterdriver_V1_ClusterStatus: SwiftProtobuf.Message, Swi
     if lhs.leaseMs != rhs.leaseMs {return false}
     if lhs.members != rhs.members {return false}
     if lhs.ranges != rhs.ranges {return false}
+    if lhs.paused != rhs.paused {return false}
+    if lhs.removed != rhs.removed {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_GetPlanRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GetPlanRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_GetPlanRequest, rhs: Clusterdriver_V1_GetPlanRequest) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_ClusterPlan: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ClusterPlan"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}moves\0\u{3}under_way\0\u{3}under_way_max\0\u{3}move_ms\0\u{1}paused\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.nodeID) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.moves) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.underWay) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.underWayMax) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.moveMs) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.paused) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.nodeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.nodeID, fieldNumber: 1)
+    }
+    if !self.moves.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.moves, fieldNumber: 2)
+    }
+    if self.underWay != 0 {
+      try visitor.visitSingularUInt32Field(value: self.underWay, fieldNumber: 3)
+    }
+    if self.underWayMax != 0 {
+      try visitor.visitSingularUInt32Field(value: self.underWayMax, fieldNumber: 4)
+    }
+    if self.moveMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.moveMs, fieldNumber: 5)
+    }
+    if self.paused != false {
+      try visitor.visitSingularBoolField(value: self.paused, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_ClusterPlan, rhs: Clusterdriver_V1_ClusterPlan) -> Bool {
+    if lhs.nodeID != rhs.nodeID {return false}
+    if lhs.moves != rhs.moves {return false}
+    if lhs.underWay != rhs.underWay {return false}
+    if lhs.underWayMax != rhs.underWayMax {return false}
+    if lhs.moveMs != rhs.moveMs {return false}
+    if lhs.paused != rhs.paused {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_PlannedMove: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PlannedMove"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}first\0\u{1}last\0\u{1}from\0\u{1}to\0\u{1}weight\0\u{1}reason\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.first) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.last) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.from) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.to) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.weight) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.first != 0 {
+      try visitor.visitSingularUInt64Field(value: self.first, fieldNumber: 1)
+    }
+    if self.last != 0 {
+      try visitor.visitSingularUInt64Field(value: self.last, fieldNumber: 2)
+    }
+    if !self.from.isEmpty {
+      try visitor.visitSingularStringField(value: self.from, fieldNumber: 3)
+    }
+    if !self.to.isEmpty {
+      try visitor.visitSingularStringField(value: self.to, fieldNumber: 4)
+    }
+    if self.weight != 0 {
+      try visitor.visitSingularUInt64Field(value: self.weight, fieldNumber: 5)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_PlannedMove, rhs: Clusterdriver_V1_PlannedMove) -> Bool {
+    if lhs.first != rhs.first {return false}
+    if lhs.last != rhs.last {return false}
+    if lhs.from != rhs.from {return false}
+    if lhs.to != rhs.to {return false}
+    if lhs.weight != rhs.weight {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_SetBalancingRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".SetBalancingRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}paused\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.paused) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.paused != false {
+      try visitor.visitSingularBoolField(value: self.paused, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_SetBalancingRequest, rhs: Clusterdriver_V1_SetBalancingRequest) -> Bool {
+    if lhs.paused != rhs.paused {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_ForgetMemberRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ForgetMemberRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.nodeID) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.nodeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.nodeID, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_ForgetMemberRequest, rhs: Clusterdriver_V1_ForgetMemberRequest) -> Bool {
+    if lhs.nodeID != rhs.nodeID {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_GetHistoryRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GetHistoryRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}after\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.after) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.after != 0 {
+      try visitor.visitSingularUInt64Field(value: self.after, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_GetHistoryRequest, rhs: Clusterdriver_V1_GetHistoryRequest) -> Bool {
+    if lhs.after != rhs.after {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_ClusterHistory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ClusterHistory"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}incarnation\0\u{1}changes\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.nodeID) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.incarnation) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.changes) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.nodeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.nodeID, fieldNumber: 1)
+    }
+    if self.incarnation != 0 {
+      try visitor.visitSingularUInt64Field(value: self.incarnation, fieldNumber: 2)
+    }
+    if !self.changes.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.changes, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_ClusterHistory, rhs: Clusterdriver_V1_ClusterHistory) -> Bool {
+    if lhs.nodeID != rhs.nodeID {return false}
+    if lhs.incarnation != rhs.incarnation {return false}
+    if lhs.changes != rhs.changes {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_ClusterChange: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ClusterChange"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}number\0\u{3}at_ms\0\u{1}what\0\u{1}first\0\u{1}last\0\u{1}epoch\0\u{1}from\0\u{1}node\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.number) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.atMs) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.what) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.first) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.last) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.from) }()
+      case 8: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.number != 0 {
+      try visitor.visitSingularUInt64Field(value: self.number, fieldNumber: 1)
+    }
+    if self.atMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.atMs, fieldNumber: 2)
+    }
+    if !self.what.isEmpty {
+      try visitor.visitSingularStringField(value: self.what, fieldNumber: 3)
+    }
+    if self.first != 0 {
+      try visitor.visitSingularUInt64Field(value: self.first, fieldNumber: 4)
+    }
+    if self.last != 0 {
+      try visitor.visitSingularUInt64Field(value: self.last, fieldNumber: 5)
+    }
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 6)
+    }
+    if !self.from.isEmpty {
+      try visitor.visitSingularStringField(value: self.from, fieldNumber: 7)
+    }
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_ClusterChange, rhs: Clusterdriver_V1_ClusterChange) -> Bool {
+    if lhs.number != rhs.number {return false}
+    if lhs.atMs != rhs.atMs {return false}
+    if lhs.what != rhs.what {return false}
+    if lhs.first != rhs.first {return false}
+    if lhs.last != rhs.last {return false}
+    if lhs.epoch != rhs.epoch {return false}
+    if lhs.from != rhs.from {return false}
+    if lhs.node != rhs.node {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -1,6 +1,7 @@
 import CSCP
 import CSystem
 import DriverProtocol
+import Election
 import GRPCCore
 import GRPCNGHTTP2
 import Glibc
@@ -51,7 +52,11 @@ struct AdminServerTests {
 
     let members = Mutex<OwnershipView?>(nil)
     var cluster: OwnershipView? { self.members.withLock { $0 } }
+    let changes = Mutex<OwnershipHistory?>(nil)
+    var history: OwnershipHistory? { self.changes.withLock { $0 } }
+    let orders = Mutex<[OperatorOrder]>([])
     func drain(_ isDraining: Bool) {}
+    func order(_ order: OperatorOrder) { self.orders.withLock { $0.append(order) } }
 
     func send(_ command: Clusterdriver_V1_Command) async -> Clusterdriver_V1_CommandResult {
       if command.serial == 9 {
