@@ -66,6 +66,7 @@ extension NodeMachine {
 
   private mutating func saw(_ view: StoreView, at now: Instant, _ out: inout Gathered) {
     // Judged before the promises of a former store are forgotten: by them it may still act.
+    let validUntil = validUntil
     let isFenced = validUntil.map { now >= $0 } ?? true
     let isSure = list.added[me.node] != nil && (!isFenced || session.isFresh(at: now))
     if view.identity != ownership.identity {
@@ -75,7 +76,7 @@ extension NodeMachine {
       consents = [:]
       consentAskedAt = [:]
     }
-    let directives = ownership.saw(view, isFenced: isFenced, isSure: isSure, at: now)
+    let directives = ownership.saw(view, validUntil: validUntil, isSure: isSure, at: now)
     let isNews = watch.see(view.sessions, at: now)
     failsafe.see(view.sessions, in: view.identity)
     // Nobody has a session in a store that was emptied; those that are mentioned are missing from now.

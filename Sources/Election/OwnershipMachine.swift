@@ -7,8 +7,9 @@ public struct OwnershipMachine: Sendable, Equatable {
   public enum Phase: Sendable, Equatable {
     case held
     /// Held by the word of a store that is no more, and to be asserted. Not acted for until the present
-    /// one has taken it down: others that wait for this node wait for it to meet the store only.
-    case unconfirmed
+    /// one has taken it down: others that wait for this node wait for it to meet the store only. From that
+    /// instant on others may have claimed it, in any store that came after the one whose word it is.
+    case unconfirmed(until: Instant)
     /// Taking nothing new; what is under way ends.
     case sealing(move: UInt64)
     /// Not acting any more; to be handed over.
@@ -25,6 +26,8 @@ public struct OwnershipMachine: Sendable, Equatable {
       case .unconfirmed, .sealed: false
       }
     }
+
+    var isUnconfirmed: Bool { if case .unconfirmed = phase { true } else { false } }
   }
 
   public enum Directive: Sendable, Equatable {
@@ -80,15 +83,15 @@ public struct OwnershipMachine: Sendable, Equatable {
   // MARK: What the store says
 
   /// - Parameters:
-  ///   - isFenced: the node may not act at this instant. Others may have claimed, or may act, by
-  ///   the word of the store that is lost: a node that is fenced has nothing to assert.
+  ///   - validUntil: the node may act until then. Past or nil, others may have claimed, or may act, by the
+  ///   word of the store that is lost: a node that is fenced has nothing to assert.
   ///   - isSure: it cannot have been taken off the member list by a store that is lost.
   public mutating func saw(
-    _ view: StoreView, isFenced: Bool, isSure: Bool = true, at now: Instant
+    _ view: StoreView, validUntil: Instant?, isSure: Bool = true, at now: Instant
   ) -> [Directive] {
     var directives: [Directive] = []
     if view.identity != identity {
-      meet(view.identity, isFenced: isFenced, isSure: isSure, at: now)
+      meet(view.identity, validUntil: validUntil, isSure: isSure, at: now)
     }
     if view.isWhole {
       table = SortedMap(view.ranges, by: \.first)
@@ -109,7 +112,7 @@ public struct OwnershipMachine: Sendable, Equatable {
 
   /// Held by the word of a former store, and to be asserted; by first serial.
   public var unconfirmed: [OwnedRange] {
-    holdings.values.filter { $0.phase == .unconfirmed }.map(\.range)
+    holdings.values.filter(\.isUnconfirmed).map(\.range)
   }
 
   /// A view that other answers have overtaken. It must not be taken in: it would bring back what they
@@ -144,12 +147,21 @@ public struct OwnershipMachine: Sendable, Equatable {
   }
 
   private mutating func meet(
-    _ identity: StoreIdentity, isFenced: Bool, isSure: Bool, at now: Instant
+    _ identity: StoreIdentity, validUntil: Instant?, isSure: Bool, at now: Instant
   ) {
     // What was sealed may be another's by now: its hand-over may have run.
-    holdings =
-      isFenced ? [:] : holdings.filter { $0.value.isActive || $0.value.phase == .unconfirmed }
-    for i in holdings.indices { holdings.change(at: i) { $0.phase = .unconfirmed } }
+    var kept: SortedMap<Serial, Holding> = [:]
+    for (first, holding) in holdings {
+      switch holding.phase {
+      case .held, .sealing:
+        guard let validUntil, now < validUntil else { continue }
+        kept[first] = Holding(range: holding.range, phase: .unconfirmed(until: validUntil))
+      case .unconfirmed(let until):
+        if now < until { kept[first] = holding }
+      case .sealed: break
+      }
+    }
+    holdings = kept
     self.identity = identity
     version = 0
     newest = 0
@@ -201,7 +213,7 @@ public struct OwnershipMachine: Sendable, Equatable {
   private mutating func dropMissing(at now: Instant) {
     let isNew = isQuarantined(at: now)
     for (first, holding) in holdings where !table.contains(first) {
-      if holding.phase == .unconfirmed && isNew { continue }
+      if holding.isUnconfirmed && isNew { continue }
       holdings[first] = nil
     }
   }

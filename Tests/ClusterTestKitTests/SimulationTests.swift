@@ -35,6 +35,14 @@ struct SimulationTests {
     }
   }
 
+  /// Seed 5066004 of five nodes: a range that node-0 had by the word of one store was claimed by node-3 in the
+  /// next, which no assertion of it had reached, and asserted in the one after that before node-3 had met it.
+  @Test("what was not asserted in one emptied store is not asserted in the next")
+  func emptiedTwice() throws {
+    var simulation = Simulation(seed: 5_066_004, options: Simulation.Options())
+    try simulation.run(seconds: 860)
+  }
+
   @Test("a seed and its options decide everything that happens")
   func isReplayable() throws {
     var options = Simulation.Options()

@@ -9,7 +9,7 @@ struct OwnershipMachineTests {
   /// Has met the first store at 0, with these ranges in it.
   private func machine(_ ranges: [RangeRecord], floors: RangeMap = RangeMap()) -> OwnershipMachine {
     var machine = OwnershipMachine(me: me, timing: defaults, floors: floors)
-    _ = machine.saw(view(10, ranges, isWhole: true), isFenced: true, at: at(0))
+    _ = machine.saw(view(10, ranges, isWhole: true), validUntil: nil, at: at(0))
     return machine
   }
 
@@ -24,7 +24,7 @@ struct OwnershipMachineTests {
     var machine = OwnershipMachine(me: me, timing: defaults)
     let out = machine.saw(
       view(10, [still, record(101, 200, other, 1), record(201, 300, life(nodeA, 2), 1)]),
-      isFenced: true, at: at(0))
+      validUntil: nil, at: at(0))
     #expect(out == [.actingChanged])
     #expect(machine.acting == [piece(1, 100, 3)])
   }
@@ -34,8 +34,10 @@ struct OwnershipMachineTests {
   func oldStory() {
     var machine = machine([record(1, 100, me, 3, in: second)])
     #expect(machine.acting.isEmpty)
-    #expect(machine.saw(view(11, [still]), isFenced: false, at: at(1)) == [.actingChanged])
-    _ = machine.saw(view(12, [record(1, 100, other, 9, in: second)]), isFenced: false, at: at(2))
+    #expect(
+      machine.saw(view(11, [still]), validUntil: .distantFuture, at: at(1)) == [.actingChanged])
+    _ = machine.saw(
+      view(12, [record(1, 100, other, 9, in: second)]), validUntil: .distantFuture, at: at(2))
     #expect(machine.acting == [piece(1, 100, 3)])
   }
 
@@ -43,7 +45,9 @@ struct OwnershipMachineTests {
   func handedOver() {
     var machine = machine([still])
     #expect(
-      machine.saw(view(11, [moving(5)]), isFenced: false, at: at(1)) == [.seal(Serial(1), move: 5)])
+      machine.saw(view(11, [moving(5)]), validUntil: .distantFuture, at: at(1)) == [
+        .seal(Serial(1), move: 5)
+      ])
     #expect(machine.acting == [piece(1, 100, 3)])
     #expect(machine.sealed(Serial(1), move: 4) == [])
     #expect(machine.sealed(Serial(2), move: 5) == [])
@@ -79,7 +83,7 @@ struct OwnershipMachineTests {
   @Test("what a peer knows later than it says stands against others who say the same and know less")
   func newsBeyondItsWord() {
     var machine = machine([still])
-    _ = machine.saw(view(11, [moving(5)]), isFenced: false, at: at(1))
+    _ = machine.saw(view(11, [moving(5)]), validUntil: .distantFuture, at: at(1))
     _ = machine.sealed(Serial(1), move: 5)
     var given = record(1, 100, other, 4)
     given.changed = 13
@@ -100,16 +104,19 @@ struct OwnershipMachineTests {
     var machine = machine([moving(5)])
     _ = machine.sealed(Serial(1), move: 5)
     #expect(
-      machine.saw(view(11), isFenced: false, at: at(1)) == [.handOver(Serial(1), move: 5)])
+      machine.saw(view(11), validUntil: .distantFuture, at: at(1)) == [
+        .handOver(Serial(1), move: 5)
+      ])
     #expect(
       machine.saw([moving(5)], of: first, version: 11) == [.handOver(Serial(1), move: 5)])
     #expect(machine.acting.isEmpty)
     // Another move: sealed is sealed, and the new number is named.
     #expect(
-      machine.saw(view(12, [moving(7)]), isFenced: false, at: at(2)).contains(
+      machine.saw(view(12, [moving(7)]), validUntil: .distantFuture, at: at(2)).contains(
         .handOver(Serial(1), move: 7)))
     #expect(machine.acting.isEmpty)
-    #expect(machine.saw(view(13, [still]), isFenced: false, at: at(3)) == [.actingChanged])
+    #expect(
+      machine.saw(view(13, [still]), validUntil: .distantFuture, at: at(3)) == [.actingChanged])
     #expect(machine.acting == [piece(1, 100, 3)])
   }
 
@@ -117,10 +124,12 @@ struct OwnershipMachineTests {
   func sealingFollows() {
     var machine = machine([moving(5)])
     #expect(
-      machine.saw(view(11, [moving(6)]), isFenced: false, at: at(1)) == [.seal(Serial(1), move: 6)])
+      machine.saw(view(11, [moving(6)]), validUntil: .distantFuture, at: at(1)) == [
+        .seal(Serial(1), move: 6)
+      ])
     #expect(machine.sealed(Serial(1), move: 5) == [])
-    #expect(machine.saw(view(12, [moving(6)]), isFenced: false, at: at(1)) == [])
-    #expect(machine.saw(view(13, [still]), isFenced: false, at: at(2)) == [])
+    #expect(machine.saw(view(12, [moving(6)]), validUntil: .distantFuture, at: at(1)) == [])
+    #expect(machine.saw(view(13, [still]), validUntil: .distantFuture, at: at(2)) == [])
     #expect(machine.sealed(Serial(1), move: 6) == [])
     #expect(machine.acting == [piece(1, 100, 3)])
   }
@@ -129,14 +138,14 @@ struct OwnershipMachineTests {
   func meetsAnother() {
     var machine = machine([still])
     #expect(
-      machine.saw(view(1, of: second, isWhole: true), isFenced: false, at: at(9000)) == [
+      machine.saw(view(1, of: second, isWhole: true), validUntil: .distantFuture, at: at(9000)) == [
         .actingChanged, .assert([piece(1, 100, 3)]),
       ])
     #expect(machine.acting.isEmpty && machine.isQuarantined(at: at(10_499)))
     #expect(!machine.isQuarantined(at: at(10_500)))
     // The same again, for as long as it is not known to the store and the quarantine lasts.
     #expect(
-      machine.saw(view(1, of: second), isFenced: false, at: at(10_499)) == [
+      machine.saw(view(1, of: second), validUntil: .distantFuture, at: at(10_499)) == [
         .assert([piece(1, 100, 3)])
       ])
     let out = machine.saw([record(1, 100, me, 3, in: second)], of: second, version: 2)
@@ -148,7 +157,7 @@ struct OwnershipMachineTests {
   func meetsAnotherFenced() {
     var machine = machine([still])
     #expect(
-      machine.saw(view(1, of: second, isWhole: true), isFenced: true, at: at(9000)) == [
+      machine.saw(view(1, of: second, isWhole: true), validUntil: nil, at: at(9000)) == [
         .actingChanged
       ])
     #expect(machine.holdings.isEmpty)
@@ -160,16 +169,31 @@ struct OwnershipMachineTests {
       moving(5), record(101, 200, me, 4, move: PendingMove(to: nodeB, number: 6)),
     ])
     _ = machine.sealed(Serial(1), move: 5)
-    let out = machine.saw(view(1, of: second, isWhole: true), isFenced: false, at: at(900))
+    let out = machine.saw(
+      view(1, of: second, isWhole: true), validUntil: .distantFuture, at: at(900))
     #expect(out == [.actingChanged, .assert([piece(101, 200, 4)])])
   }
 
   @Test("what the new store does not have after the quarantine is not one's own any more")
   func neverConfirmed() {
     var machine = machine([still])
-    _ = machine.saw(view(1, of: second, isWhole: true), isFenced: false, at: at(9000))
-    #expect(machine.saw(view(2, of: second), isFenced: false, at: at(10_500)) == [])
+    _ = machine.saw(view(1, of: second, isWhole: true), validUntil: .distantFuture, at: at(9000))
+    #expect(machine.saw(view(2, of: second), validUntil: .distantFuture, at: at(10_500)) == [])
     #expect(machine.holdings.isEmpty)
+  }
+
+  @Test(
+    "what the second store has not confirmed is asserted in a third while the first one's word holds"
+  )
+  func thirdStore() {
+    for (ms, isAsserted) in [(1199, true), (1200, false)] as [(Int64, Bool)] {
+      var machine = machine([still])
+      _ = machine.saw(view(1, of: second, isWhole: true), validUntil: at(1200), at: at(900))
+      let third = view(1, of: StoreIdentity("third"), isWhole: true)
+      // By the second store's word it may act for longer, but not for this.
+      _ = machine.saw(third, validUntil: .distantFuture, at: at(ms))
+      #expect(machine.unconfirmed.isEmpty != isAsserted, "\(ms)")
+    }
   }
 
   @Test("an answer from before what is known changes nothing, nor does one of another store")
@@ -201,12 +225,16 @@ struct OwnershipMachineTests {
   @Test("a whole view is all there is; else only what it says is removed goes")
   func whole() {
     var machine = machine([still, record(101, 200, me, 1)])
-    #expect(machine.saw(view(11), isFenced: false, at: at(1)) == [])
+    #expect(machine.saw(view(11), validUntil: .distantFuture, at: at(1)) == [])
     #expect(
-      machine.saw(view(12, removed: [101]), isFenced: false, at: at(2)) == [.actingChanged])
+      machine.saw(view(12, removed: [101]), validUntil: .distantFuture, at: at(2)) == [
+        .actingChanged
+      ])
     #expect(machine.acting == [piece(1, 100, 3)])
     #expect(
-      machine.saw(view(13, isWhole: true), isFenced: false, at: at(3)) == [.actingChanged])
+      machine.saw(view(13, isWhole: true), validUntil: .distantFuture, at: at(3)) == [
+        .actingChanged
+      ])
     #expect(machine.acting.isEmpty && machine.table.isEmpty)
   }
 
@@ -214,7 +242,7 @@ struct OwnershipMachineTests {
   func stops() {
     var machine = machine([still])
     machine.stop()
-    _ = machine.saw(view(11, [record(101, 200, me, 1)]), isFenced: false, at: at(1))
+    _ = machine.saw(view(11, [record(101, 200, me, 1)]), validUntil: .distantFuture, at: at(1))
     #expect(machine.acting == [piece(1, 100, 3)])
     #expect(machine.stopped() == [.actingChanged])
     #expect(machine.acting.isEmpty)
@@ -228,7 +256,7 @@ struct OwnershipMachineTests {
     var machine = machine([still], floors: former)
     machine.seen([piece(150, 150, 20)])
     _ = machine.saw([record(150, 160, other, 8)], of: first, version: 11)
-    _ = machine.saw(view(1, of: second, isWhole: true), isFenced: true, at: at(9000))
+    _ = machine.saw(view(1, of: second, isWhole: true), validUntil: nil, at: at(9000))
     let floors = [1: 7, 11: 3, 100: 3, 101: 0, 150: 20, 151: 8, 160: 8, 161: 0] as [UInt64: UInt64]
     for (serial, epoch) in floors {
       #expect(
