@@ -9,8 +9,12 @@ static cscp_pending *of_link(const cscp_list *node) {
     return CSCP_CONTAINER(node, cscp_pending, link);
 }
 
+bool cscp_pending_can_expire(const cscp_pending *command) {
+    return command->not_after_ms != 0 && command->not_after_ms != CSCP_NOT_AFTER_PAST;
+}
+
 static bool is_past(const cscp_pending *command, uint64_t utc_ms) {
-    return command->not_after_ms != 0 && utc_ms >= command->not_after_ms;
+    return cscp_pending_can_expire(command) && utc_ms >= command->not_after_ms;
 }
 
 int cscp_pending_new(const cscp_command *command, cscp_pending **ret) {
@@ -168,10 +172,10 @@ uint64_t cscp_lanes_deadline(const cscp_lanes *lanes) {
     for (size_t i = 0; i < CSCP_LANE_COUNT; i++)
         for (const cscp_list *node = lanes->waiting[i].next; node != &lanes->waiting[i];
              node = node->next) {
-            uint64_t not_after = of_link(node)->not_after_ms;
+            const cscp_pending *command = of_link(node);
 
-            if (not_after != 0 && not_after < at)
-                at = not_after;
+            if (cscp_pending_can_expire(command) && command->not_after_ms < at)
+                at = command->not_after_ms;
         }
     return at;
 }

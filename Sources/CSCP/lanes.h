@@ -31,6 +31,8 @@ typedef struct cscp_lanes {
 
 /* 0, -EMSGSIZE, -EINVAL, -ENOMEM. */
 int cscp_pending_new(const cscp_command *command, cscp_pending **ret);
+/* Whether it has a deadline of its own, after which it is not sent. */
+bool cscp_pending_can_expire(const cscp_pending *command);
 
 /* NULL: -ENOMEM. */
 cscp_lanes *cscp_lanes_new(void);

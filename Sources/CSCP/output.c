@@ -94,7 +94,7 @@ static void add_commands(cscp_thread *t, cscp_conn *c, batch *b, bool fence) {
 
         memcpy(out.id, command->id, sizeof(out.id));
         add(b, cscp_write_command(t->write_buffer + b->n_bytes, &out), 0, true, command);
-        if (command->not_after_ms != 0 && command->not_after_ms < b->expires_ms)
+        if (cscp_pending_can_expire(command) && command->not_after_ms < b->expires_ms)
             b->expires_ms = command->not_after_ms;
     }
     b->full = !has_space(b);

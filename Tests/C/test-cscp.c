@@ -234,6 +234,10 @@ static void a_command_is_sent_and_its_result_handed_up(void) {
     CHECK_EQ(cscp_config_command(host, &command), 0);
     CHECK_EQ(host_next(host, CSCP_MSG_COMMAND).status, CSCP_COMMAND_EXPIRED);
     peer_expect_silence(&p, 50);
+    command.not_after_ms = CSCP_NOT_AFTER_PAST; /* asks what became of it */
+    CHECK_EQ(cscp_config_command(host, &command), 0);
+    CHECK_EQ(peer_expect_command(&p).not_after_ms, CSCP_NOT_AFTER_PAST);
+    CHECK_EQ(host_next(host, CSCP_MSG_COMMAND).status, CSCP_COMMAND_SENT);
     command.lane = CSCP_LANE_COUNT;
     CHECK_EQ(cscp_config_command(host, &command), -EINVAL);
     command.lane = 0;

@@ -93,6 +93,19 @@ static void a_deadline_that_has_come_is_past(void) {
     cscp_lanes_free(NULL);
 }
 
+static void a_deadline_past_by_every_clock_keeps_no_command_from_being_sent(void) {
+    cscp_lanes *lanes = cscp_lanes_new();
+    push(lanes, 1, CSCP_LANE_NORMAL, CSCP_NOT_AFTER_PAST);
+    push(lanes, 2, CSCP_LANE_NORMAL, CSCP_NOT_AFTER_PAST + 1);
+    CHECK(strcmp(sendable(lanes, 2, 1000), "1") == 0);
+    CHECK_EQ(cscp_lanes_deadline(lanes), CSCP_NOT_AFTER_PAST + 1);
+    free(cscp_lanes_take_expired(lanes, 1000));
+    CHECK(!cscp_lanes_take_expired(lanes, 1000));
+    CHECK(cscp_lanes_deadline(lanes) == UINT64_MAX);
+    CHECK_EQ(lanes->n_waiting, 1);
+    cscp_lanes_free(lanes);
+}
+
 static void commands_are_checked_and_copied(void) {
     uint8_t body[] = "body";
     cscp_command command = {.serial = 1, .lane = CSCP_LANE_COUNT};
@@ -132,6 +145,7 @@ int main(void) {
     RUN(urgent_goes_before_normal_before_bulk_and_each_in_order);
     RUN(bulk_keeps_to_its_window_until_results_come);
     RUN(a_deadline_that_has_come_is_past);
+    RUN(a_deadline_past_by_every_clock_keeps_no_command_from_being_sent);
     RUN(commands_are_checked_and_copied);
     RUN(buffers_are_lent_and_lent_again);
     return 0;

@@ -222,10 +222,15 @@ typedef struct cscp_ack {
  * sessions that are gone are dropped: the controller sends the events again. */
 int cscp_event_ack(cscp *self, const cscp_ack *acks, size_t n);
 
+/* A deadline that is past by every clock. A command that has it is sent all the same: the controller
+ * answers with the result it remembers of that id, or with `expired`, for good, and does nothing.
+ * It is how to learn what became of a command whose own deadline has passed. */
+enum { CSCP_NOT_AFTER_PAST = 1 };
+
 typedef struct cscp_command {
     uint8_t id[CSCP_COMMAND_ID_SIZE];
     uint64_t serial;
-    uint64_t not_after_ms; /* host time, ms UTC; 0 = none */
+    uint64_t not_after_ms; /* host time, ms UTC; 0 = none; CSCP_NOT_AFTER_PAST */
     uint16_t code;
     uint8_t lane; /* cscp_lane */
     uint16_t n_body;
