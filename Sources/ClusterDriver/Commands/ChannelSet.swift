@@ -1,5 +1,6 @@
 /// Which controllers' channels the node listens on: those connected, and those that left within the
-/// grace (a command published in that moment waits for them), unless they are another node's now.
+/// grace. A command published in that moment waits for them here, or is passed on to the node whose
+/// they are now and which may not be listening yet.
 ///
 /// A value; the link to Redis does what it says, in batches.
 struct ChannelSet: Sendable {
@@ -34,19 +35,10 @@ struct ChannelSet: Sendable {
     }
   }
 
-  /// - Parameter isOthers: another node serves it now, and listens for it. A command that both heard would
-  ///   have two results.
-  mutating func disconnected(
-    _ serial: UInt64, isOthers: Bool = false, at now: ContinuousClock.Instant
-  ) {
+  mutating func disconnected(_ serial: UInt64, at now: ContinuousClock.Instant) {
     guard let sessions = self.present[serial], sessions > 0 else { return }
     self.present[serial] = sessions - 1
     guard sessions == 1 else { return }
-    guard !isOthers else {
-      self.present[serial] = nil
-      self.change(serial, to: false)
-      return
-    }
     self.leftAt[serial] = now
     self.leaving.append((serial: serial, at: now))
   }

@@ -4,6 +4,15 @@ enum CommandDetail {
   static let notConnected = "the controller is not connected to this node"
   static let noAnswer =
     "it was sent, and no answer came: it may have been carried out, and will not be sent again"
+  static let notAsked =
+    "the controller is not connected, and it alone knows: the command came late, or by another node, "
+    + "and may have been carried out before"
+  static let noOwner =
+    "no owner of the controller took it: whether it was carried out is not known, and this node does "
+    + "not try any longer"
+  static let tooManyAway =
+    "the node has too many commands for controllers of other nodes: whether another one carried it "
+    + "out is not known"
   static let stopping = "the node is stopping; give the command to another, or again in a moment"
   static let vendorBehind =
     "too much waits for the vendor app, whose acknowledgement is missing; try again later"

@@ -1,3 +1,5 @@
+import Election
+
 /// What becomes of each command, from any door to its one result.
 ///
 /// A value stepped by (event, now); the directives are carried out in order, and before the next
@@ -10,19 +12,35 @@
 /// an id out once and repeats its answer. Order within a serial is kept: while older ones wait, new
 /// ones wait behind them.
 ///
-/// Invariant: an id is in `pending`, in `recent`, or unknown; it moves only in that direction, and
-/// `finish` is said exactly once on the way from one to the other.
+/// In a cluster another node may have the same command, by the same `PUBLISH` or from a former owner.
+/// So only the owner of the controller ends it by its own word; whoever is not, or is not sure, holds
+/// it and passes it on (`CommandPassing.swift`). And an owner that cannot exclude that another one has
+/// had it carried out lets the controller say how it ended (Docs/adr/0015-passing-commands-on.md).
+///
+/// Invariant: an id is in `pending`, in `recent`, or unknown; it moves only in that direction, except
+/// that one a peer has taken becomes unknown here. `finish` is said exactly once on the way from the
+/// one to the other, unless a peer has said it (`tell`).
 struct CommandMachine: Sendable {
   struct Settings: Sendable, Equatable {
     /// Commands without a result, in all and for one controller.
     var pendingMax = 65_536
     var pendingPerControllerMax = 256
-    /// A controller that went away so recently is expected back.
+    /// Of these, commands that are not this node's to end.
+    var awayMax = 4096
+    /// A controller that went away so recently is expected back; one whose range came so recently is
+    /// expected.
     var grace: Duration = .seconds(2)
-    /// How long a command that was sent may wait for its controller to come back.
+    /// How long a command may wait for its controller to come back that was sent to it, or that another
+    /// node may have had carried out.
     var reconnectLimit: Duration = .seconds(30)
     /// How long a connected controller may take to answer.
     var answerLimit: Duration = .seconds(120)
+    /// How long a command that is not this node's to end is offered to its owner, whatever its
+    /// deadline: the owner can still say how it ended.
+    var passLimit: Duration = .seconds(60)
+    /// After an owner did not take it; doubles with each time.
+    var passAgainMin: Duration = .milliseconds(50)
+    var passAgainMax: Duration = .milliseconds(500)
     var recentMax = 65_536
     var recentFor: Duration = .seconds(600)
     /// Deadlines are looked at no more often than this.
@@ -47,9 +65,21 @@ struct CommandMachine: Sendable {
       CommandID, status: CommandStatus, reason: UInt32, index: UInt32, body: [UInt8])
     case connected(serial: UInt64, connection: UInt64)
     case disconnected(serial: UInt64, connection: UInt64)
+    /// For which serials the node acts, and until when. No ranges: for the same as before.
+    case acts([OwnedRange]?, until: ContinuousClock.Instant?)
+    /// What that store says of the ranges.
+    case owners(SortedMap<Serial, RangeRecord>, StoreIdentity?)
+    /// What a peer said to a batch; nil: nothing.
+    case passed(to: NodeID, number: UInt64, [PassAnswer]?)
+    /// How a command ended at a peer that had taken it; nil: it does not say.
+    case awaited(CommandID, at: NodeID, FinishedCommand?)
+    /// Somebody waits for its result on a peer's behalf.
+    case wanted(CommandID)
     case tick
     /// Take nothing more; what was not sent is refused.
     case stop
+    /// The process ends: what is held for others is given up.
+    case end
   }
 
   enum Directive: Sendable, Equatable {
@@ -59,17 +89,44 @@ struct CommandMachine: Sendable {
     case finish(FinishedCommand)
     /// A result that was finished before, asked for again.
     case deliverAgain(FinishedCommand)
+    /// Answer with `passed`.
+    case pass(PassBatch)
+    /// Answer with `awaited`.
+    case awaitResult(CommandID, at: NodeID)
+    /// A result of which a peer tells the vendor app: only for whoever waits here.
+    case tell(FinishedCommand)
+    /// Whoever waits for it here waits in vain: it is not known.
+    case tellMissing(CommandID)
   }
 
-  private enum Phase: Sendable, Equatable {
+  enum Phase: Sendable, Equatable {
     /// With the controller layer, which will say what became of it.
     case posted
     case sent(connection: UInt64)
     /// For the controller's next session.
     case waiting
+    /// Not this node's to end; for its owner to be known, to be reached, or to take it.
+    case held
+    case passing(to: NodeID, number: UInt64)
+    /// A peer has it, and somebody here waits for its result.
+    case awaited(at: NodeID)
+
+    var isWithLayer: Bool {
+      switch self {
+      case .posted, .sent: true
+      case .waiting, .held, .passing, .awaited: false
+      }
+    }
+
+    var isAway: Bool {
+      switch self {
+      case .posted, .sent, .waiting: false
+      case .held, .passing, .awaited: true
+      }
+    }
   }
 
-  private struct Pending: Sendable {
+  struct Pending: Sendable {
     var command: ControllerCommand
     var door: CommandDoor
     /// The how manieth it was: the order in which they were taken.
@@ -80,50 +137,78 @@ struct CommandMachine: Sendable {
     var notAfter: ContinuousClock.Instant?
     /// When its present phase ends without a word from anybody; nil = the layer's to say.
     var phaseEndsAt: ContinuousClock.Instant?
-    /// It may have been carried out.
+    /// It may have been carried out by this node's doing, or by that of the peer that passed it on.
     var wasSent = false
+    /// Under which this node had owned its controller for a while when it came in time from its giver.
+    /// As long as it does, nobody else can have had it carried out.
+    var epoch: Epoch?
+    /// Another node may have it too, or may have had it carried out.
+    var isShared = false
+    /// Somebody here, or a peer on somebody's behalf, waits for its result.
+    var isAwaited = false
+    /// Whom to try instead of the owner that is known, and how often that was done in a row.
+    var hint: NodeID?
+    var hints = 0
+
+    func isPast(at now: ContinuousClock.Instant) -> Bool {
+      self.notAfter.map { $0 <= now } ?? false
+    }
   }
 
   /// Of a controller that has commands, or left within the grace.
-  private struct Controller: Sendable {
+  struct Controller: Sendable {
     var leftAt: ContinuousClock.Instant?
     /// In the order they were taken.
     var pending: [CommandID] = []
-    /// Ids among `pending` that wait for a session.
+    /// Ids among `pending` that are not with the controller layer.
     var waiting = 0
   }
 
   let settings: Settings
-  private var pending: [CommandID: Pending] = [:]
+  /// Nil: the node is on its own, and all controllers are its own.
+  var owners: OwnerTable?
+  /// When ranges were last got.
+  var gainedAt: ContinuousClock.Instant?
+  var pending: [CommandID: Pending] = [:]
+  /// Those in a phase that `isAway`.
+  var away: Set<CommandID> = []
+  var couriers: [NodeID: Courier] = [:]
+  var batches: UInt64 = 0
   /// The newest session of each controller that is connected. Apart from `controllers`, because
   /// nearly all of them have nothing but this.
-  private var sessions: [UInt64: UInt64] = [:]
-  private var controllers: [UInt64: Controller] = [:]
-  private var recent: RecentResults
-  private var departures = Queue<(serial: UInt64, at: ContinuousClock.Instant)>()
-  private var stopping = false
+  var sessions: [UInt64: UInt64] = [:]
+  var controllers: [UInt64: Controller] = [:]
+  var recent: RecentResults
+  var departures = Queue<(serial: UInt64, at: ContinuousClock.Instant)>()
+  var stopping = false
   private var nextSweepAt: ContinuousClock.Instant?
   private var lastSweepAt: ContinuousClock.Instant?
 
   /// Commands taken and finished since the start, answers to commands nobody knows (any more).
-  private(set) var taken: UInt64 = 0
+  var taken: UInt64 = 0
   private(set) var finished: UInt64 = 0
   private(set) var unknownResults: UInt64 = 0
 
-  init(settings: Settings = Settings()) {
+  /// - Parameter me: its name in its cluster, of which it owns nothing until it is told; nil: it is on
+  ///   its own.
+  init(settings: Settings = Settings(), me: NodeID? = nil) {
     self.settings = settings
+    self.owners = me.map { OwnerTable(me: $0) }
     self.recent = RecentResults(max: settings.recentMax, keep: settings.recentFor)
   }
 
   var pendingCount: Int { self.pending.count }
 
-  /// Commands that were sent and not answered: worth waiting for when stopping.
+  /// Commands that are not this node's to end.
+  var awayCount: Int { self.away.count }
+
+  /// Commands that were sent and not answered, or not passed on yet: worth waiting for when stopping.
   var isIdle: Bool { self.pending.isEmpty }
 
   /// Whether nothing is with the controllers of these serials, or on its way to them.
   func isIdle(for serials: ClosedRange<UInt64>) -> Bool {
     !self.pending.contains {
-      $0.value.phase != .waiting && serials.contains($0.value.command.serial)
+      $0.value.phase.isWithLayer && serials.contains($0.value.command.serial)
     }
   }
 
@@ -146,10 +231,7 @@ struct CommandMachine: Sendable {
     case .sent(let id, let connection):
       return self.sent(id, connection: connection, at: now)
     case .expired(let id):
-      guard let entry = self.pending[id], entry.phase == .posted else { return [] }
-      // Expired on its second way: what became of it on its first is not known.
-      if entry.wasSent { return self.giveUp(id, at: now) }
-      return self.finish(id, .expired, detail: CommandDetail.expired, at: now)
+      return self.expired(id, at: now)
     case .unsent(let id, let connection):
       return self.unsent(id, connection: connection, at: now)
     case .result(let id, let status, let reason, let index, let body):
@@ -162,216 +244,64 @@ struct CommandMachine: Sendable {
       return self.connected(serial, connection: connection, at: now)
     case .disconnected(let serial, let connection):
       return self.disconnected(serial, connection: connection, at: now)
+    case .acts(let ranges, let until):
+      return self.acts(for: ranges, until: until, at: now)
+    case .owners(let ranges, let store):
+      self.owners?.see(ranges, in: store)
+      return self.reconsider(at: now)
+    case .passed(let node, let number, let answers):
+      return self.passed(to: node, number: number, answers, at: now)
+    case .awaited(let id, let node, let result):
+      return self.awaited(id, at: node, result, at: now)
+    case .wanted(let id):
+      if let known = self.recent.result(of: id) { return [.tell(known)] }
+      guard self.pending[id] != nil else { return [.tellMissing(id)] }
+      self.pending[id]!.isAwaited = true
+      return []
     case .tick:
       return self.tick(at: now)
     case .stop:
       return self.stop(at: now)
+    case .end:
+      return self.giveUpAway(at: now)
     }
   }
 
-  // MARK: Taking
-
-  private mutating func take(
-    _ command: ControllerCommand, by door: CommandDoor, at now: Moment
-  ) -> [Directive] {
-    if self.pending[command.id] != nil { return [] }
-    if let known = self.recent.result(of: command.id) {
-      return [.deliverAgain(known)]
-    }
-    if self.stopping {
-      return self.refuseUnknown(
-        command.id, serial: command.serial, by: door, reason: DriverReason.stopping,
-        detail: CommandDetail.stopping, at: now)
-    }
-    var controller = self.controllers[command.serial] ?? Controller()
-    if self.pending.count >= self.settings.pendingMax
-      || controller.pending.count >= self.settings.pendingPerControllerMax
-    {
-      return self.refuseUnknown(
-        command.id, serial: command.serial, by: door, reason: DriverReason.tooManyPending,
-        detail: self.pending.count >= self.settings.pendingMax
-          ? CommandDetail.tooManyOnNode : CommandDetail.tooManyForController, at: now)
-    }
-    self.taken += 1
-    var entry = Pending(
-      command: command, door: door, number: self.taken, phase: .posted, takenAt: now.uptime)
-    if command.notAfterMs != 0 { entry.notAfter = now.uptime(atUTC: command.notAfterMs) }
-    controller.pending.append(command.id)
-    self.controllers[command.serial] = controller
-    self.pending[command.id] = entry
-    if let notAfter = entry.notAfter, notAfter <= now.uptime {
-      return self.finish(command.id, .expired, detail: CommandDetail.expired, at: now)
-    }
-    if controller.waiting > 0 {
-      self.wait(command.id, until: now.uptime.advanced(by: self.settings.grace))
-      return []
-    }
-    return [.post(command)]
+  /// Whose the controller is at this instant.
+  func standing(of serial: UInt64, at now: Moment) -> OwnerTable.Standing {
+    self.owners?.standing(of: serial, at: now.uptime) ?? .mine(.none)
   }
 
-  private mutating func refuseUnknown(
-    _ id: CommandID, serial: UInt64, by door: CommandDoor, reason: UInt32, detail: String,
-    at now: Moment
-  ) -> [Directive] {
-    if self.pending[id] != nil { return [] }
-    if let known = self.recent.result(of: id) { return [.deliverAgain(known)] }
-    self.taken += 1
-    let result = FinishedCommand(
-      id: id, serial: serial, door: door, status: .refused, reason: reason, detail: detail,
-      atMs: now.utcMs, elapsedUs: 0)
-    return [self.remember(result, at: now)]
+  /// Whether the controller is this node's, and has been since the command came in time from its
+  /// giver: then nobody else can have had it carried out.
+  func isSole(_ entry: Pending, at now: Moment) -> Bool {
+    guard let epoch = entry.epoch, !entry.wasSent, !entry.isShared else { return false }
+    return self.standing(of: entry.command.serial, at: now) == .mine(epoch)
   }
 
-  // MARK: The controller layer's answers
+  // MARK: Phases
 
-  private mutating func notPosted(
-    _ id: CommandID, _ failure: PostFailure, at now: Moment
-  ) -> [Directive] {
-    guard let entry = self.pending[id], entry.phase == .posted else { return [] }
-    switch failure {
-    case .queueFull where !entry.wasSent:
-      return self.finish(
-        id, .refused, reason: DriverReason.tooManyPending,
-        detail: CommandDetail.tooManyForController, at: now)
-    case .invalid(let why) where !entry.wasSent:
-      return self.finish(
-        id, .refused, reason: DriverReason.badCommand, detail: why, at: now)
-    case .notConnected, .queueFull, .invalid:
-      return self.waitOrGiveUp(id, at: now)
-    }
-  }
-
-  private mutating func sent(
-    _ id: CommandID, connection: UInt64, at now: Moment
-  ) -> [Directive] {
-    guard var entry = self.pending[id], entry.phase == .posted else { return [] }
-    entry.wasSent = true
-    entry.phase = .sent(connection: connection)
-    entry.phaseEndsAt = now.uptime.advanced(by: self.settings.answerLimit)
-    self.pending[id] = entry
-    self.sweep(by: entry.phaseEndsAt!)
-    let serial = entry.command.serial
-    // The session's end may be known already: messages of two sessions of one controller can come
-    // from two threads of the layer.
-    guard self.sessions[serial] == connection else {
-      return self.sessionEnded(connection, of: serial, at: now)
-    }
-    return []
-  }
-
-  private mutating func unsent(
-    _ id: CommandID, connection: UInt64, at now: Moment
-  ) -> [Directive] {
-    guard let entry = self.pending[id], entry.phase == .posted else { return [] }
-    let serial = entry.command.serial
-    if let current = self.sessions[serial], current != connection,
-      self.controllers[serial]?.waiting == 0, !self.stopping
-    {
-      return [.post(entry.command)]
-    }
-    return self.waitOrGiveUp(id, at: now)
-  }
-
-  // MARK: Sessions
-
-  private mutating func connected(
-    _ serial: UInt64, connection: UInt64, at now: Moment
-  ) -> [Directive] {
-    self.sessions[serial] = connection
-    guard var controller = self.controllers[serial] else { return [] }
-    controller.leftAt = nil
-    let waiting = controller.waiting
-    controller.waiting = 0
-    self.controllers[serial] = controller.pending.isEmpty ? nil : controller
-    guard waiting > 0 else { return [] }
-    var directives: [Directive] = []
-    for id in controller.pending where self.pending[id]?.phase == .waiting {
-      self.pending[id]!.phase = .posted
-      self.pending[id]!.phaseEndsAt = nil
-      directives.append(.post(self.pending[id]!.command))
-    }
-    return directives
-  }
-
-  private mutating func disconnected(
-    _ serial: UInt64, connection: UInt64, at now: Moment
-  ) -> [Directive] {
-    if self.sessions[serial] == connection {
-      self.sessions[serial] = nil
-      self.controllers[serial, default: Controller()].leftAt = now.uptime
-      self.departures.append((serial: serial, at: now.uptime))
-      self.sweep(by: now.uptime.advanced(by: self.settings.grace))
-    }
-    return self.sessionEnded(connection, of: serial, at: now)
-  }
-
-  /// What was sent by that session goes to the next one: at once if it is here already.
-  private mutating func sessionEnded(
-    _ connection: UInt64, of serial: UInt64, at now: Moment
-  ) -> [Directive] {
-    guard let controller = self.controllers[serial], !controller.pending.isEmpty else { return [] }
-    let isHere = self.sessions[serial].map { $0 != connection } ?? false
-    var directives: [Directive] = []
-    for id in controller.pending where self.pending[id]?.phase == .sent(connection: connection) {
-      if self.stopping {
-        directives += self.giveUp(id, at: now)
-      } else if isHere {
-        self.pending[id]!.phase = .posted
-        self.pending[id]!.phaseEndsAt = nil
-        directives.append(.post(self.pending[id]!.command))
-      } else {
-        self.wait(id, until: now.uptime.advanced(by: self.settings.reconnectLimit))
-      }
-    }
-    return directives
-  }
-
-  // MARK: Waiting and giving up
-
-  /// There is no session to give it to. One that was sent may wait for long; one that never was only
-  /// while its controller is expected back within the grace.
-  private mutating func waitOrGiveUp(_ id: CommandID, at now: Moment) -> [Directive] {
-    guard let entry = self.pending[id] else { return [] }
-    let serial = entry.command.serial
-    let leftAt =
-      self.controllers[serial]?.leftAt ?? (self.sessions[serial] != nil ? now.uptime : nil)
-    if self.stopping { return self.giveUp(id, at: now) }
-    if entry.wasSent {
-      self.wait(id, until: now.uptime.advanced(by: self.settings.reconnectLimit))
-      return []
-    }
-    if let leftAt, now.uptime - leftAt < self.settings.grace {
-      self.wait(id, until: leftAt.advanced(by: self.settings.grace))
-      return []
-    }
-    return self.giveUp(id, at: now)
-  }
-
-  private mutating func wait(_ id: CommandID, until limit: ContinuousClock.Instant) {
+  /// Puts a command into another phase, which ends by itself at `end`.
+  mutating func put(_ id: CommandID, in phase: Phase, until end: ContinuousClock.Instant?) {
     guard var entry = self.pending[id] else { return }
-    if entry.phase != .waiting { self.controllers[entry.command.serial]?.waiting += 1 }
-    entry.phase = .waiting
-    entry.phaseEndsAt = entry.notAfter.map { min($0, limit) } ?? limit
+    let serial = entry.command.serial
+    if entry.phase.isWithLayer != phase.isWithLayer {
+      self.controllers[serial]?.waiting += phase.isWithLayer ? -1 : 1
+    }
+    if phase.isAway { self.away.insert(id) } else if entry.phase.isAway { self.away.remove(id) }
+    entry.phase = phase
+    entry.phaseEndsAt = end
     self.pending[id] = entry
-    self.sweep(by: entry.phaseEndsAt!)
+    if let end { self.sweep(by: end) }
   }
 
-  private mutating func giveUp(_ id: CommandID, at now: Moment) -> [Directive] {
-    guard let entry = self.pending[id] else { return [] }
-    if entry.wasSent {
-      return self.finish(id, .offline, detail: CommandDetail.noAnswer, at: now)
-    }
-    if self.stopping {
-      return self.finish(
-        id, .refused, reason: DriverReason.stopping, detail: CommandDetail.stopping, at: now)
-    }
-    if let notAfter = entry.notAfter, notAfter <= now.uptime {
-      return self.finish(id, .expired, detail: CommandDetail.expired, at: now)
-    }
-    return self.finish(id, .offline, detail: CommandDetail.notConnected, at: now)
+  /// With the controller layer: the directive for it.
+  mutating func post(_ id: CommandID) -> [Directive] {
+    self.put(id, in: .posted, until: nil)
+    return self.pending[id].map { [.post($0.command)] } ?? []
   }
 
-  private mutating func sweep(by instant: ContinuousClock.Instant) {
+  mutating func sweep(by instant: ContinuousClock.Instant) {
     self.nextSweepAt = self.nextSweepAt.map { min($0, instant) } ?? instant
   }
 
@@ -384,9 +314,7 @@ struct CommandMachine: Sendable {
       guard let end = entry.phaseEndsAt else { continue }
       if end <= now.uptime { overdue.append(id) } else { self.sweep(by: end) }
     }
-    // In the order they were taken, so that a run is the same whatever a dictionary's order is.
-    overdue.sort { self.pending[$0]!.number < self.pending[$1]!.number }
-    let directives = overdue.flatMap { self.giveUp($0, at: now) }
+    var directives = self.inOrder(overdue).flatMap { self.overdue($0, at: now) }
     while let departure = self.departures.first {
       let end = departure.at.advanced(by: self.settings.grace)
       guard end <= now.uptime else {
@@ -396,38 +324,46 @@ struct CommandMachine: Sendable {
       _ = self.departures.popFirst()
       self.dropIfIdle(departure.serial, at: now.uptime)
     }
+    directives += self.dispatch(at: now)
     return directives
   }
 
-  private mutating func stop(at now: Moment) -> [Directive] {
-    self.stopping = true
-    let waiting = self.pending.filter { $0.value.phase == .waiting }
-      .sorted { $0.value.number < $1.value.number }
-    return waiting.flatMap { self.giveUp($0.key, at: now) }
+  /// In the order they were taken, so that a run is the same whatever a dictionary's order is.
+  func inOrder(_ ids: [CommandID]) -> [CommandID] {
+    guard ids.count > 1 else { return ids }
+    return ids.sorted { (self.pending[$0]?.number ?? 0) < (self.pending[$1]?.number ?? 0) }
   }
 
   // MARK: The end
 
-  private mutating func finish(
+  mutating func finish(
     _ id: CommandID, _ status: CommandStatus, reason: UInt32 = 0, index: UInt32 = 0,
     body: [UInt8] = [], detail: String = "", at now: Moment
   ) -> [Directive] {
-    guard let entry = self.pending.removeValue(forKey: id) else { return [] }
-    let serial = entry.command.serial
-    if var controller = self.controllers.removeValue(forKey: serial) {
-      if let place = controller.pending.firstIndex(of: id) { controller.pending.remove(at: place) }
-      if entry.phase == .waiting { controller.waiting -= 1 }
-      self.controllers[serial] = controller
-      self.dropIfIdle(serial, at: now.uptime)
-    }
+    guard let entry = self.remove(id, at: now) else { return [] }
     let result = FinishedCommand(
-      id: id, serial: serial, door: entry.door, status: status, reason: reason, index: index,
-      body: body, detail: detail, atMs: now.utcMs,
+      id: id, serial: entry.command.serial, door: entry.door, status: status, reason: reason,
+      index: index, body: body, detail: detail, atMs: now.utcMs,
       elapsedUs: (now.uptime - entry.takenAt).microseconds)
     return [self.remember(result, at: now)]
   }
 
-  private mutating func remember(_ result: FinishedCommand, at now: Moment) -> Directive {
+  /// It is unknown from now on.
+  @discardableResult
+  mutating func remove(_ id: CommandID, at now: Moment) -> Pending? {
+    guard let entry = self.pending.removeValue(forKey: id) else { return nil }
+    self.away.remove(id)
+    let serial = entry.command.serial
+    if var controller = self.controllers.removeValue(forKey: serial) {
+      if let place = controller.pending.firstIndex(of: id) { controller.pending.remove(at: place) }
+      if !entry.phase.isWithLayer { controller.waiting -= 1 }
+      self.controllers[serial] = controller
+      self.dropIfIdle(serial, at: now.uptime)
+    }
+    return entry
+  }
+
+  mutating func remember(_ result: FinishedCommand, at now: Moment) -> Directive {
     self.finished += 1
     self.recent.insert(result, at: now.uptime)
     return .finish(result)

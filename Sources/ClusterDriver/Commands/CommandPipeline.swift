@@ -1,5 +1,6 @@
 import CSystem
 import DriverProtocol
+import Election
 import Logging
 import SwiftProtobuf
 import Synchronization
@@ -10,13 +11,14 @@ import Synchronization
 /// Any thread may call it. Commands are given to the controller layer inside the lock (it never
 /// blocks), so that the order in which the machine says `post` is the order in which it happens.
 final class CommandPipeline: Sendable {
-  private struct Waiter {
+  struct Waiter {
     var number: UInt64
     var continuation: CheckedContinuation<FinishedCommand, any Error>
   }
 
-  private struct State {
+  struct State {
     var machine: CommandMachine
+    var peers: (any CommandPeers)?
     var waiters: [CommandID: [Waiter]] = [:]
     var waiterNumber: UInt64 = 0
     var ration = RateLimit<CommandDoor>(burst: 5, every: .seconds(2))
@@ -26,19 +28,20 @@ final class CommandPipeline: Sendable {
 
   /// Commands by door and result.
   let metrics = CommandMetrics()
-  private let state: Mutex<State>
+  let state: Mutex<State>
+  let outbox: Outbox
   private let layer: any CommandLayer
-  private let outbox: Outbox
   private let log: Logger
 
+  /// - Parameter me: its name in its cluster; nil: the node is on its own.
   init(
     layer: any CommandLayer, outbox: Outbox, log: Logger,
-    settings: CommandMachine.Settings = CommandMachine.Settings()
+    settings: CommandMachine.Settings = CommandMachine.Settings(), me: NodeID? = nil
   ) {
     self.layer = layer
     self.outbox = outbox
     self.log = log
-    self.state = Mutex(State(machine: CommandMachine(settings: settings)))
+    self.state = Mutex(State(machine: CommandMachine(settings: settings, me: me)))
   }
 
   // MARK: Doors
@@ -86,6 +89,13 @@ final class CommandPipeline: Sendable {
         reason: DriverReason.tooManyPending,
         detail: CommandDetail.vendorBehind, atMs: Moment.utcMsNow(), elapsedUs: 0)
     }
+    return try await self.result(of: id, after: event)
+  }
+
+  /// Waits for the result that the event leads to.
+  func result(
+    of id: CommandID, after event: CommandMachine.Event
+  ) async throws -> FinishedCommand {
     let number = self.state.withLock { state in
       state.waiterNumber += 1
       return state.waiterNumber
@@ -144,35 +154,49 @@ final class CommandPipeline: Sendable {
 
   // MARK: Events
 
-  /// What the controller layer says about commands and sessions, in its order.
+  /// What happened to commands, sessions and ranges, in order.
   func apply(_ events: [CommandMachine.Event]) {
     guard !events.isEmpty else { return }
-    let now = Moment.now()
-    var finished: [FinishedCommand] = []
-    var resumptions: [(Waiter, FinishedCommand)] = []
-    let wakes = self.state.withLock { state -> Bool in
+    self.change { state, now, effects in
       for event in events {
         switch event {
         case .taken(_, let door), .unacceptable(_, _, let door, _): self.metrics.took(by: door)
         default: break
         }
-        self.carryOut(
-          state.machine.step(event, at: now), in: &state, at: now, finished: &finished,
-          resumptions: &resumptions)
+        self.carryOut(state.machine.step(event, at: now), in: &state, at: now, &effects)
       }
-      guard let next = state.machine.wakeAt else { return false }
-      if let planned = state.tickAt, planned <= next { return false }
-      state.tickAt = next
-      return true
     }
-    self.deliver(finished)
-    for (waiter, result) in resumptions { waiter.continuation.resume(returning: result) }
-    if wakes { self.layer.wake() }
   }
 
-  private func carryOut(
+  /// No such command is known.
+  struct NotHere: Error {}
+
+  /// What is left to do when the lock is free.
+  struct Effects {
+    var finished: [FinishedCommand] = []
+    var resumptions: [(Waiter, Result<FinishedCommand, any Error>)] = []
+  }
+
+  /// Changes the machine, and lets the world see what came of it.
+  func change<Answer>(_ body: (inout State, Moment, inout Effects) -> Answer) -> Answer {
+    let now = Moment.now()
+    var effects = Effects()
+    let (answer, wakes) = self.state.withLock { state -> (Answer, Bool) in
+      let answer = body(&state, now, &effects)
+      guard let next = state.machine.wakeAt else { return (answer, false) }
+      if let planned = state.tickAt, planned <= next { return (answer, false) }
+      state.tickAt = next
+      return (answer, true)
+    }
+    self.deliver(effects.finished)
+    for (waiter, result) in effects.resumptions { waiter.continuation.resume(with: result) }
+    if wakes { self.layer.wake() }
+    return answer
+  }
+
+  func carryOut(
     _ directives: [CommandMachine.Directive], in state: inout State, at now: Moment,
-    finished: inout [FinishedCommand], resumptions: inout [(Waiter, FinishedCommand)]
+    _ effects: inout Effects
   ) {
     for directive in directives {
       switch directive {
@@ -182,25 +206,33 @@ final class CommandPipeline: Sendable {
         if let failure = self.layer.post(command, body: body) {
           self.carryOut(
             state.machine.step(.notPosted(command.id, failure), at: now), in: &state, at: now,
-            finished: &finished, resumptions: &resumptions)
+            &effects)
         }
       case .finish(let result):
         self.metrics.ended(result.status.end, by: result.door, us: result.elapsedUs)
-        self.finish(result, in: &state, &finished, &resumptions)
+        effects.finished.append(result)
+        self.resume(with: result, in: &state, &effects)
       case .deliverAgain(let result):
-        self.finish(result, in: &state, &finished, &resumptions)
+        effects.finished.append(result)
+        self.resume(with: result, in: &state, &effects)
+      case .tell(let result):
+        self.resume(with: result, in: &state, &effects)
+      case .tellMissing(let id):
+        let waiters = state.waiters.removeValue(forKey: id) ?? []
+        for waiter in waiters { effects.resumptions.append((waiter, .failure(NotHere()))) }
+      case .pass(let batch):
+        self.pass(batch, by: state.peers)
+      case .awaitResult(let id, let node):
+        self.awaitResult(of: id, at: node, by: state.peers)
       }
     }
   }
 
-  private func finish(
-    _ result: FinishedCommand, in state: inout State, _ finished: inout [FinishedCommand],
-    _ resumptions: inout [(Waiter, FinishedCommand)]
+  private func resume(
+    with result: FinishedCommand, in state: inout State, _ effects: inout Effects
   ) {
-    finished.append(result)
-    for waiter in state.waiters.removeValue(forKey: result.id) ?? [] {
-      resumptions.append((waiter, result))
-    }
+    guard let waiters = state.waiters.removeValue(forKey: result.id) else { return }
+    for waiter in waiters { effects.resumptions.append((waiter, .success(result))) }
   }
 
   private func deliver(_ finished: [FinishedCommand]) {
@@ -236,6 +268,11 @@ final class CommandPipeline: Sendable {
     self.apply([.stop])
   }
 
+  /// The process ends: what is held for other nodes is given up.
+  func end() {
+    self.apply([.end])
+  }
+
   var isIdle: Bool { self.state.withLock { $0.machine.isIdle } }
 
   /// Whether nothing is under way for these serials. O(commands pending).
@@ -245,6 +282,9 @@ final class CommandPipeline: Sendable {
 
   /// Commands without a result, now.
   var pending: Int { self.state.withLock { $0.machine.pendingCount } }
+
+  /// Of these, commands for controllers that are not this node's, now.
+  var away: Int { self.state.withLock { $0.machine.awayCount } }
 
   /// Commands that have their result, since the start.
   var finished: UInt64 { self.state.withLock { $0.machine.finished } }

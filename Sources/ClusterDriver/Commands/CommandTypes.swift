@@ -43,6 +43,10 @@ extension CommandID: CustomStringConvertible {
 
 /// A command as the controller takes it.
 struct ControllerCommand: Sendable, Equatable {
+  /// A deadline that is past by every clock: the controller says what it knows of the id and does
+  /// nothing (CSCP_NOT_AFTER_PAST).
+  static let notAfterPast: UInt64 = 1
+
   var id: CommandID
   /// 1 … 2^64 − 2.
   var serial: UInt64
@@ -57,7 +61,7 @@ struct ControllerCommand: Sendable, Equatable {
   var carriesNodeTime = false
 }
 
-/// How a command came in: the vendor app's Attach stream, a Redis channel, or an operator.
+/// How a command came in: the vendor app's Attach stream, a Redis channel, an operator, or a peer.
 typealias CommandDoor = CommandMetrics.Door
 
 /// How a command ended; the numbers are those of `clusterdriver.v1.CommandStatus`.

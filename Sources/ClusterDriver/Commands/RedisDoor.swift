@@ -9,6 +9,7 @@ import Synchronization
 final class RedisDoor: Sendable {
   private let subscriber: RedisSubscriber
   private let channels: Mutex<ChannelSet>
+  private let isClosed = Atomic<Bool>(false)
   private let log: Logger
 
   /// - Parameters:
@@ -48,13 +49,14 @@ final class RedisDoor: Sendable {
   /// Sessions that began and ended, in order; or none, so that time can pass. Returns when it wants
   /// to be called next without either.
   func sessions(_ changes: [SessionChange]) -> ContinuousClock.Instant? {
-    self.channels.withLock { channels in
+    if self.isClosed.load(ordering: .acquiring) { return nil }
+    return self.channels.withLock { channels in
       let now = ContinuousClock.now
       for change in changes {
         if change.isConnected {
           channels.connected(change.serial)
         } else {
-          channels.disconnected(change.serial, isOthers: change.isOthers, at: now)
+          channels.disconnected(change.serial, at: now)
         }
       }
       let wanted = channels.takeChanges(at: now)
@@ -79,7 +81,9 @@ final class RedisDoor: Sendable {
   /// Grows at least once a second while the subscriber's thread lives.
   var progress: UInt64 { self.subscriber.turns }
 
+  /// Nothing is heard any more, and nobody counted as one who hears.
   func close() {
+    self.isClosed.store(true, ordering: .releasing)
     self.subscriber.close()
   }
 }

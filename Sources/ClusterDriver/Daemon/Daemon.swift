@@ -132,6 +132,9 @@ final class Daemon {
     while !self.isDone && .now < end {
       if signals.wait(.milliseconds(20)) { Daemon.endAtOnce() }
     }
+    // Nothing more is heard: whoever publishes is told that nobody does.
+    self.node.redis?.close()
+    self.node.commands.end()
     let left = self.node.outbox.counters
     if left.messages > 0 {
       self.log.warning(

@@ -1,5 +1,6 @@
 import CSystem
 import DriverProtocol
+import Election
 import GRPCNGHTTP2
 import Glibc
 import Logging
@@ -34,9 +35,10 @@ final class Node: Sendable {
     let settings = CommandMachine.Settings()
     let layer = try ControllerLayer(config.layer)
     let outbox = Outbox(bytesMax: config.inFlightBytes)
-    let commands = CommandPipeline(
-      layer: layer, outbox: outbox, log: log.logger("commands"), settings: settings)
     let name = config.nodeName(boundPort: layer.port, hostname: hostName())
+    let commands = CommandPipeline(
+      layer: layer, outbox: outbox, log: log.logger("commands"), settings: settings,
+      me: config.redis == .memory ? nil : NodeID(name))
     let ownership: any NodeOwnership
     var incarnation = csys_clock_realtime()
     if case .server(let url) = config.redis {

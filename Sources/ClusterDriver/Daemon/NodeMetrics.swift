@@ -19,6 +19,7 @@ extension Node: MetricsSource {
     snapshot.events.latency = self.outbox.latency.snapshot()
     snapshot.commands = self.commands.metrics.snapshot()
     snapshot.commands.pending = UInt64(self.commands.pending)
+    snapshot.commands.away = UInt64(self.commands.away)
     snapshot.commands.resultsUnacked = UInt64(outbox.results)
     snapshot.redis = self.redis.map { Node.link($0.link) }
     snapshot.vendor = self.vendorLink

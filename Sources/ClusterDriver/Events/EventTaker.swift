@@ -150,6 +150,4 @@ struct SessionChange: Sendable, Equatable {
   var serial: UInt64
   var connection: UInt64
   var isConnected: Bool
-  /// It ended because the controller is another node's now.
-  var isOthers = false
 }

@@ -83,8 +83,7 @@ struct TakenBatch: ~Copyable {
     self.statuses.append(Clusterdriver_V1_ControllerStatus(message))
     self.sessions.append(
       SessionChange(
-        serial: serial, connection: connection, isConnected: isConnected,
-        isOthers: !isConnected && message.pointee.reason == CSCP_REASON_NOT_OWNER.rawValue))
+        serial: serial, connection: connection, isConnected: isConnected))
     self.commands.append(
       isConnected
         ? .connected(serial: serial, connection: connection)

@@ -8,6 +8,8 @@ final class CommandMetrics: Sendable {
     case redis
     /// The admin socket.
     case admin
+    /// Another node, which was given it by one of the others.
+    case peer
   }
 
   /// How a command ended, as its label says it.
@@ -15,11 +17,23 @@ final class CommandMetrics: Sendable {
     case done, refused, expired, offline, superseded
   }
 
+  /// What became of a command that was offered to its owner, as its label says it.
+  enum Pass: String, Sendable, CaseIterable {
+    case taken, ended
+    case notMine = "not_mine"
+    case busy, unanswered
+  }
+
   struct Snapshot: Sendable, Equatable {
     var taken: [Door: UInt64] = [:]
     var ended: [Door: [End: UInt64]] = [:]
+    /// Offered to peers, and by peers to this node; the latter without `unanswered`.
+    var passed: [Pass: UInt64] = [:]
+    var received: [Pass: UInt64] = [:]
     /// Taken and not ended, now.
     var pending: UInt64 = 0
+    /// Of these, for controllers that are not this node's.
+    var away: UInt64 = 0
     /// Results the vendor app has not acknowledged, now.
     var resultsUnacked: UInt64 = 0
     /// From taking a command to its result.
@@ -45,9 +59,30 @@ final class CommandMetrics: Sendable {
     }
   }
 
+  private struct PassCounts: Sendable {
+    let taken = Counter()
+    let ended = Counter()
+    let notMine = Counter()
+    let busy = Counter()
+    let unanswered = Counter()
+
+    subscript(pass: Pass) -> Counter {
+      switch pass {
+      case .taken: return self.taken
+      case .ended: return self.ended
+      case .notMine: return self.notMine
+      case .busy: return self.busy
+      case .unanswered: return self.unanswered
+      }
+    }
+  }
+
   private let attach = Counts()
   private let redis = Counts()
   private let admin = Counts()
+  private let peer = Counts()
+  private let passed = PassCounts()
+  private let received = PassCounts()
   private let latency = LatencyHistogram()
 
   init() {}
@@ -60,8 +95,12 @@ final class CommandMetrics: Sendable {
     self.latency.record(us: us)
   }
 
-  /// At this moment; each number is exact, the set of them is not of one instant. What is pending
-  /// and unacknowledged is the caller's to fill in.
+  func passed(_ pass: Pass) { self.passed[pass].add() }
+
+  func received(_ pass: Pass) { self.received[pass].add() }
+
+  /// At this moment; each number is exact, the set of them is not of one instant. What is pending,
+  /// away and unacknowledged is the caller's to fill in.
   func snapshot() -> Snapshot {
     var snapshot = Snapshot()
     for door in Door.allCases {
@@ -69,6 +108,11 @@ final class CommandMetrics: Sendable {
       for end in End.allCases {
         snapshot.ended[door, default: [:]][end] = self[door][end].value
       }
+    }
+    for pass in Pass.allCases {
+      snapshot.passed[pass] = self.passed[pass].value
+      // A node does not leave its own answer out.
+      if pass != .unanswered { snapshot.received[pass] = self.received[pass].value }
     }
     snapshot.latency = self.latency.snapshot()
     return snapshot
@@ -79,6 +123,7 @@ final class CommandMetrics: Sendable {
     case .attach: return self.attach
     case .redis: return self.redis
     case .admin: return self.admin
+    case .peer: return self.peer
     }
   }
 }

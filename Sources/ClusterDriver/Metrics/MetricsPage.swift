@@ -127,6 +127,25 @@ enum MetricsPage {
           commands.ended[door]?[end] ?? 0, ["door": door.rawValue, "result": end.rawValue])
       }
     }
+    let passes = [
+      (
+        "commands_passed_total", "Commands offered to their controllers' owners, by the answer.",
+        commands.passed
+      ),
+      (
+        "commands_received_total", "Commands offered by other nodes, by the answer.",
+        commands.received
+      ),
+    ]
+    for (name, help, counts) in passes {
+      page.family(self.prefix + name, .counter, help)
+      for (pass, count) in counts.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+        page.sample(count, ["answer": pass.rawValue])
+      }
+    }
+    page.single(
+      self.prefix + "commands_away", .gauge,
+      "Commands taken and not ended whose controllers are not this node's, now.", commands.away)
     page.single(
       self.prefix + "commands_pending", .gauge, "Commands taken and not ended, now.",
       commands.pending)

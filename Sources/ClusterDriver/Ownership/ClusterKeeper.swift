@@ -59,7 +59,7 @@ final class ClusterKeeper: NodeOwnership {
     self.commands = commands
     self.log = log
     let member = try ClusterMember(
-      settings, log: log,
+      settings, commands: commands, log: log,
       handlers: OwnershipLoop.Handlers(
         act: { [weak self] in self?.act(for: $0, until: $1) },
         seal: { [weak self] in self?.seal($0, move: $1) },
@@ -69,9 +69,11 @@ final class ClusterKeeper: NodeOwnership {
             $0.history.look(view, now: .now, at: Moment.utcMsNow())
           }
           self?.routes.follow(view)
+          self?.commands.see(view.table, in: view.identity)
         },
         ended: { [weak self] in self?.ended($0) }))
     self.state.withLock { $0.status = member.status }
+    commands.join(member.commandPeers)
     self.member.withLock { $0 = member }
   }
 
@@ -105,6 +107,8 @@ final class ClusterKeeper: NodeOwnership {
       defer { state.acting = acting }
       return state.acting == acting
     }
+    // What is ended as the owner's is so at an instant at which it is the owner's.
+    self.commands.act(for: isSame ? nil : acting, until: until)
     // The ranges first: a deadline that reaches further is not for one that is lost.
     if !isSame { self.layer.own(acting) }
     self.layer.actUntil(until)

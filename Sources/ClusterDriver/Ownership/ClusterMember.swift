@@ -51,7 +51,16 @@ package final class ClusterMember: Sendable {
 
   /// Reaches for Redis and listens for peers. Neither Redis nor any peer has to be there; what throws is
   /// a port that is taken or a state file that cannot be written.
-  package init(_ settings: Settings, log: Logger, handlers: OwnershipLoop.Handlers) throws {
+  package convenience init(
+    _ settings: Settings, log: Logger, handlers: OwnershipLoop.Handlers
+  ) throws {
+    try self.init(settings, commands: nil, log: log, handlers: handlers)
+  }
+
+  /// - Parameter commands: where commands go that peers pass on; nil: none are taken.
+  init(
+    _ settings: Settings, commands: CommandPipeline?, log: Logger, handlers: OwnershipLoop.Handlers
+  ) throws {
     let memory = try settings.stateFile.map {
       try MemoryKeeper(path: $0, incarnation: settings.incarnation, log: log)
     }
@@ -61,7 +70,8 @@ package final class ClusterMember: Sendable {
       options: RedisStore.linkOptions(
         cluster: settings.cluster, timeout: settings.timing.callTimeout))
     let links = PeerLinks(me: me.node, log: log)
-    let server = try PeerServer(address: settings.peersBind, me: me.node, log: log)
+    let server = try PeerServer(
+      address: settings.peersBind, me: me.node, commands: commands, log: log)
     var status = settings.status
     status.peersAt = HostPort(host: settings.peersHost, port: try server.port()).description
     self.loop = OwnershipLoop(
@@ -78,6 +88,9 @@ package final class ClusterMember: Sendable {
     self.links = links
     self.server = server
   }
+
+  /// The way for commands to the other nodes.
+  var commandPeers: any CommandPeers { self.links }
 
   package func start() {
     self.server.serve(self.loop)

@@ -20,6 +20,7 @@ final class PeerLinks: OwnershipPeers {
     let client: GRPCClient<NGHTTP2ClientTransport>
     let running: Task<Void, Never>
     let waiting = Atomic<Int>(0)
+    let awaited = Atomic<Int>(0)
 
     init(_ address: String, to node: NodeID, log: Logger) throws {
       guard let target = NGHTTP2Address(address) else {
@@ -122,7 +123,7 @@ final class PeerLinks: OwnershipPeers {
   private func call(
     _ node: NodeID, _ body: @escaping @Sendable (Peer, CallOptions) async throws -> Void
   ) {
-    guard let link = self.state.withLock({ $0.links[node] }) else { return }
+    guard let link = self.link(to: node) else { return }
     guard link.waiting.add(1, ordering: .relaxed).oldValue < PeerLinks.questionsMax else {
       link.waiting.subtract(1, ordering: .relaxed)
       return
@@ -132,6 +133,50 @@ final class PeerLinks: OwnershipPeers {
       options.timeout = PeerLinks.answerLimit
       try? await body(Peer(wrapping: link.client), options)
       link.waiting.subtract(1, ordering: .relaxed)
+    }
+  }
+
+  private func link(to node: NodeID) -> Link? { self.state.withLock { $0.links[node] } }
+}
+
+// MARK: - Commands
+
+extension PeerLinks: CommandPeers {
+  /// Results that are waited for at one peer; of more it is not known how they end until some have.
+  static let awaitedMax = 32
+  /// For a result. What takes longer is asked for again.
+  static let resultLimit: Duration = .seconds(10)
+
+  func pass(_ batch: PassBatch, tell: @escaping @Sendable ([PassAnswer]?) -> Void) {
+    let link = self.link(to: batch.to)
+    Task.detached {
+      var options = CallOptions.defaults
+      options.timeout = PeerLinks.answerLimit
+      guard let link else { return tell(nil) }
+      let answer = try? await Peer(wrapping: link.client).passOn(
+        CommandWire.message(batch), options: options)
+      tell(answer.flatMap { CommandWire.answers($0) })
+    }
+  }
+
+  func awaitResult(
+    of id: CommandID, at node: NodeID, tell: @escaping @Sendable (FinishedCommand?) -> Void
+  ) {
+    let link = self.link(to: node)
+    Task.detached {
+      guard let link else { return tell(nil) }
+      var result: FinishedCommand?
+      if link.awaited.add(1, ordering: .relaxed).oldValue < PeerLinks.awaitedMax {
+        var options = CallOptions.defaults
+        options.timeout = PeerLinks.resultLimit
+        var question = Clusterdriver_V1_PeerAwait()
+        question.asked = node.name
+        question.id = .init(bytes: id.bytes)
+        let answer = try? await Peer(wrapping: link.client).awaitResult(question, options: options)
+        result = answer.flatMap { FinishedCommand($0) }
+      }
+      link.awaited.subtract(1, ordering: .relaxed)
+      tell(result)
     }
   }
 }

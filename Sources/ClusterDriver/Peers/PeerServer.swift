@@ -20,8 +20,12 @@ final class PeerServer: Sendable {
 
   /// Begins to listen; answers from `serve` on.
   ///
-  /// - Parameter me: only questions to this node are answered.
-  init(address: HostPort, me: NodeID, log: Logger) throws(Failure) {
+  /// - Parameters:
+  ///   - me: only questions to this node are answered.
+  ///   - commands: where commands go that peers pass on; nil: none are taken.
+  init(
+    address: HostPort, me: NodeID, commands: CommandPipeline?, log: Logger
+  ) throws(Failure) {
     var config = NGHTTP2ServerConfig()
     // News of ten thousand ranges take two megabytes, a question some hundred bytes.
     config.connection.maxInboundMessageBytes = 64 << 10
@@ -41,7 +45,7 @@ final class PeerServer: Sendable {
     do {
       let transport = try NGHTTP2ServerTransport(
         address: .tcp(host: address.host, port: Int(address.port)), config: config)
-      let service = PeerService(me: me)
+      let service = PeerService(me: me, commands: commands)
       let server = GRPCServer(transport: transport, services: [service])
       self.service = service
       self.transport = transport
@@ -81,10 +85,12 @@ final class PeerServer: Sendable {
 
 private final class PeerService: Clusterdriver_V1_DriverPeer.SimpleServiceProtocol {
   private let me: NodeID
+  private let commands: CommandPipeline?
   private let loop = Mutex<OwnershipLoop?>(nil)
 
-  init(me: NodeID) {
+  init(me: NodeID, commands: CommandPipeline?) {
     self.me = me
+    self.commands = commands
   }
 
   func serve(_ loop: OwnershipLoop) { self.loop.withLock { $0 = loop } }
@@ -100,12 +106,7 @@ private final class PeerService: Clusterdriver_V1_DriverPeer.SimpleServiceProtoc
     guard let (asker, question) = PeerWire.question(request) else {
       throw RPCError(code: .invalidArgument, message: "no question this version knows")
     }
-    guard request.asked == self.me.name else {
-      throw RPCError(
-        code: .invalidArgument,
-        message: "this is \(self.me), not \(request.asked): two nodes say they are reached here;"
-          + " see --peers")
-    }
+    try self.check(asked: request.asked)
     let loop = try self.present()
     let answer = await withCheckedContinuation { continuation in
       loop.asked(question, by: asker) { continuation.resume(returning: $0) }
@@ -113,10 +114,56 @@ private final class PeerService: Clusterdriver_V1_DriverPeer.SimpleServiceProtoc
     return PeerWire.message(answer)
   }
 
+  private func check(asked: String) throws {
+    guard asked == self.me.name else {
+      throw RPCError(
+        code: .invalidArgument,
+        message: "this is \(self.me), not \(asked): two nodes say they are reached here;"
+          + " see --peers")
+    }
+  }
+
   func nudge(
     request: Clusterdriver_V1_PeerNudge, context: ServerContext
   ) async throws -> Clusterdriver_V1_PeerNudged {
     try self.present().happened(.nudged)
     return Clusterdriver_V1_PeerNudged()
+  }
+
+  func passOn(
+    request: Clusterdriver_V1_PeerCommands, context: ServerContext
+  ) async throws -> Clusterdriver_V1_PeerCommandsAnswer {
+    try self.check(asked: request.asked)
+    guard let commands = CommandWire.commands(request) else {
+      throw RPCError(
+        code: .invalidArgument,
+        message: "a command this version cannot take, or more than \(PassBatch.commandsMax)")
+    }
+    return CommandWire.message(try self.pipeline().receive(commands))
+  }
+
+  func awaitResult(
+    request: Clusterdriver_V1_PeerAwait, context: ServerContext
+  ) async throws -> Clusterdriver_V1_CommandResult {
+    try self.check(asked: request.asked)
+    guard let id = CommandID(request.id) else {
+      throw RPCError(code: .invalidArgument, message: "a command's id has 16 bytes")
+    }
+    let commands = try self.pipeline()
+    let waiting = Task { try await commands.result(of: id) }
+    let result = try await withRPCCancellationHandler {
+      try await waiting.value
+    } onCancelRPC: {
+      waiting.cancel()
+    }
+    guard let result else {
+      throw RPCError(code: .notFound, message: "no such command is here (any more)")
+    }
+    return Clusterdriver_V1_CommandResult(result)
+  }
+
+  private func pipeline() throws -> CommandPipeline {
+    if let commands = self.commands { return commands }
+    throw RPCError(code: .unimplemented, message: "this member of the cluster serves nobody")
   }
 }

@@ -1,5 +1,6 @@
-/// Node <-> node: what keeps ownership going while Redis is away. Docs/OWNERSHIP.md says what each
-/// question and answer means; no instant travels.
+/// Node <-> node: what keeps ownership going while Redis is away, and commands on their way to the
+/// owner of their controller. Docs/OWNERSHIP.md says what each question and answer about ownership
+/// means; no instant of a node's own clock travels.
 
 // DO NOT EDIT.
 // swift-format-ignore-file
@@ -49,10 +50,38 @@ public enum Clusterdriver_V1_DriverPeer: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "PassOn" metadata.
+        public enum PassOn: Sendable {
+            /// Request type for "PassOn".
+            public typealias Input = Clusterdriver_V1_PeerCommands
+            /// Response type for "PassOn".
+            public typealias Output = Clusterdriver_V1_PeerCommandsAnswer
+            /// Descriptor for "PassOn".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.DriverPeer"),
+                method: "PassOn",
+                type: .unary
+            )
+        }
+        /// Namespace for "AwaitResult" metadata.
+        public enum AwaitResult: Sendable {
+            /// Request type for "AwaitResult".
+            public typealias Input = Clusterdriver_V1_PeerAwait
+            /// Response type for "AwaitResult".
+            public typealias Output = Clusterdriver_V1_CommandResult
+            /// Descriptor for "AwaitResult".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.DriverPeer"),
+                method: "AwaitResult",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "clusterdriver.v1.DriverPeer" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             Ask.descriptor,
-            Nudge.descriptor
+            Nudge.descriptor,
+            PassOn.descriptor,
+            AwaitResult.descriptor
         ]
     }
 }
@@ -114,6 +143,44 @@ extension Clusterdriver_V1_DriverPeer {
             request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerNudge>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_PeerNudged>
+
+        /// Handle the "PassOn" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Commands that have reached a node which does not own their controllers. What is not said to be
+        /// > taken or ended stays with the node that asked; that it asks again, under the same ids, is safe.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_PeerCommands` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_PeerCommandsAnswer` messages.
+        func passOn(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerCommands>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_PeerCommandsAnswer>
+
+        /// Handle the "AwaitResult" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How a command ended that was passed on, as soon as it has: the answer may take as long as the
+        /// > command. NOT_FOUND: it is not here (any more); pass it on again.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_PeerAwait` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_CommandResult` messages.
+        func awaitResult(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerAwait>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_CommandResult>
     }
 
     /// Service protocol for the "clusterdriver.v1.DriverPeer" service.
@@ -159,6 +226,44 @@ extension Clusterdriver_V1_DriverPeer {
             request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerNudge>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_PeerNudged>
+
+        /// Handle the "PassOn" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Commands that have reached a node which does not own their controllers. What is not said to be
+        /// > taken or ended stays with the node that asked; that it asks again, under the same ids, is safe.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerCommands` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Clusterdriver_V1_PeerCommandsAnswer` message.
+        func passOn(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerCommands>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_PeerCommandsAnswer>
+
+        /// Handle the "AwaitResult" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How a command ended that was passed on, as soon as it has: the answer may take as long as the
+        /// > command. NOT_FOUND: it is not here (any more); pass it on again.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerAwait` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Clusterdriver_V1_CommandResult` message.
+        func awaitResult(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerAwait>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_CommandResult>
     }
 
     /// Simple service protocol for the "clusterdriver.v1.DriverPeer" service.
@@ -202,6 +307,44 @@ extension Clusterdriver_V1_DriverPeer {
             request: Clusterdriver_V1_PeerNudge,
             context: GRPCCore.ServerContext
         ) async throws -> Clusterdriver_V1_PeerNudged
+
+        /// Handle the "PassOn" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Commands that have reached a node which does not own their controllers. What is not said to be
+        /// > taken or ended stays with the node that asked; that it asks again, under the same ids, is safe.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_PeerCommands` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Clusterdriver_V1_PeerCommandsAnswer` to respond with.
+        func passOn(
+            request: Clusterdriver_V1_PeerCommands,
+            context: GRPCCore.ServerContext
+        ) async throws -> Clusterdriver_V1_PeerCommandsAnswer
+
+        /// Handle the "AwaitResult" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How a command ended that was passed on, as soon as it has: the answer may take as long as the
+        /// > command. NOT_FOUND: it is not here (any more); pass it on again.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_PeerAwait` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Clusterdriver_V1_CommandResult` to respond with.
+        func awaitResult(
+            request: Clusterdriver_V1_PeerAwait,
+            context: GRPCCore.ServerContext
+        ) async throws -> Clusterdriver_V1_CommandResult
     }
 }
 
@@ -226,6 +369,28 @@ extension Clusterdriver_V1_DriverPeer.StreamingServiceProtocol {
             serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerNudged>(),
             handler: { request, context in
                 try await self.nudge(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Clusterdriver_V1_DriverPeer.Method.PassOn.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_PeerCommands>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerCommandsAnswer>(),
+            handler: { request, context in
+                try await self.passOn(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Clusterdriver_V1_DriverPeer.Method.AwaitResult.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_PeerAwait>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_CommandResult>(),
+            handler: { request, context in
+                try await self.awaitResult(
                     request: request,
                     context: context
                 )
@@ -258,6 +423,28 @@ extension Clusterdriver_V1_DriverPeer.ServiceProtocol {
         )
         return GRPCCore.StreamingServerResponse(single: response)
     }
+
+    public func passOn(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerCommands>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_PeerCommandsAnswer> {
+        let response = try await self.passOn(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func awaitResult(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerAwait>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_CommandResult> {
+        let response = try await self.awaitResult(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
 }
 
 // Default implementation of methods from 'ServiceProtocol'.
@@ -282,6 +469,32 @@ extension Clusterdriver_V1_DriverPeer.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_PeerNudged> {
         return GRPCCore.ServerResponse<Clusterdriver_V1_PeerNudged>(
             message: try await self.nudge(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func passOn(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerCommands>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_PeerCommandsAnswer> {
+        return GRPCCore.ServerResponse<Clusterdriver_V1_PeerCommandsAnswer>(
+            message: try await self.passOn(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func awaitResult(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerAwait>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_CommandResult> {
+        return GRPCCore.ServerResponse<Clusterdriver_V1_CommandResult>(
+            message: try await self.awaitResult(
                 request: request.message,
                 context: context
             ),
@@ -343,6 +556,54 @@ extension Clusterdriver_V1_DriverPeer {
             deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_PeerNudged>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerNudged>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "PassOn" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Commands that have reached a node which does not own their controllers. What is not said to be
+        /// > taken or ended stays with the node that asked; that it asks again, under the same ids, is safe.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerCommands` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_PeerCommands` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_PeerCommandsAnswer` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func passOn<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerCommands>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_PeerCommands>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_PeerCommandsAnswer>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerCommandsAnswer>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "AwaitResult" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How a command ended that was passed on, as soon as it has: the answer may take as long as the
+        /// > command. NOT_FOUND: it is not here (any more); pass it on again.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerAwait` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_PeerAwait` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_CommandResult` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func awaitResult<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerAwait>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_PeerAwait>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_CommandResult>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_CommandResult>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -429,6 +690,76 @@ extension Clusterdriver_V1_DriverPeer {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "PassOn" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Commands that have reached a node which does not own their controllers. What is not said to be
+        /// > taken or ended stays with the node that asked; that it asks again, under the same ids, is safe.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerCommands` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_PeerCommands` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_PeerCommandsAnswer` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func passOn<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerCommands>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_PeerCommands>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_PeerCommandsAnswer>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerCommandsAnswer>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Clusterdriver_V1_DriverPeer.Method.PassOn.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "AwaitResult" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How a command ended that was passed on, as soon as it has: the answer may take as long as the
+        /// > command. NOT_FOUND: it is not here (any more); pass it on again.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerAwait` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_PeerAwait` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_CommandResult` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func awaitResult<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerAwait>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_PeerAwait>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_CommandResult>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_CommandResult>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Clusterdriver_V1_DriverPeer.Method.AwaitResult.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -488,6 +819,66 @@ extension Clusterdriver_V1_DriverPeer.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerNudge>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_PeerNudged>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "PassOn" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Commands that have reached a node which does not own their controllers. What is not said to be
+    /// > taken or ended stays with the node that asked; that it asks again, under the same ids, is safe.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_PeerCommands` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func passOn<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerCommands>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerCommandsAnswer>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.passOn(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerCommands>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_PeerCommandsAnswer>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "AwaitResult" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > How a command ended that was passed on, as soon as it has: the answer may take as long as the
+    /// > command. NOT_FOUND: it is not here (any more); pass it on again.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_PeerAwait` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func awaitResult<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerAwait>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_CommandResult>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.awaitResult(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerAwait>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_CommandResult>(),
             options: options,
             onResponse: handleResponse
         )
@@ -557,6 +948,74 @@ extension Clusterdriver_V1_DriverPeer.ClientProtocol {
             metadata: metadata
         )
         return try await self.nudge(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "PassOn" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Commands that have reached a node which does not own their controllers. What is not said to be
+    /// > taken or ended stays with the node that asked; that it asks again, under the same ids, is safe.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func passOn<Result>(
+        _ message: Clusterdriver_V1_PeerCommands,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerCommandsAnswer>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_PeerCommands>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.passOn(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "AwaitResult" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > How a command ended that was passed on, as soon as it has: the answer may take as long as the
+    /// > command. NOT_FOUND: it is not here (any more); pass it on again.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func awaitResult<Result>(
+        _ message: Clusterdriver_V1_PeerAwait,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_CommandResult>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_PeerAwait>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.awaitResult(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -8,9 +8,15 @@
 // For information on using the generated types, please see the documentation:
 //   https://github.com/apple/swift-protobuf/
 
-/// Node <-> node: what keeps ownership going while Redis is away. Docs/OWNERSHIP.md says what each
-/// question and answer means; no instant travels.
+/// Node <-> node: what keeps ownership going while Redis is away, and commands on their way to the
+/// owner of their controller. Docs/OWNERSHIP.md says what each question and answer about ownership
+/// means; no instant of a node's own clock travels.
 
+#if canImport(FoundationEssentials)
+public import FoundationEssentials
+#else
+public import Foundation
+#endif
 public import SwiftProtobuf
 
 // If the compiler emits an error on this type, it is because this file
@@ -347,6 +353,179 @@ public nonisolated struct Clusterdriver_V1_PeerMove: Sendable {
   public var to: String = String()
 
   public var number: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_PeerCommands: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The node that is asked, as in PeerQuestion.
+  public var asked: String = String()
+
+  /// In the order they were given; at most 64.
+  public var commands: [Clusterdriver_V1_PeerCommand] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// A command that was checked where it was given, as the controller takes it.
+public nonisolated struct Clusterdriver_V1_PeerCommand: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// 16 bytes.
+  public var id: Data = Data()
+
+  public var serial: UInt64 = 0
+
+  public var lane: Clusterdriver_V1_Lane = .unspecified
+
+  /// ms UTC; 0 = no deadline.
+  public var notAfterMs: UInt64 = 0
+
+  public var code: UInt32 = 0
+
+  /// At most 4,000 bytes.
+  public var body: Data = Data()
+
+  /// The body is the time, set by the node that sends it.
+  public var carriesNodeTime: Bool = false
+
+  /// It was sent to the controller, and not answered: it may have been carried out.
+  public var wasSent: Bool = false
+
+  /// Another node may have it too, or may have had it carried out.
+  public var shared: Bool = false
+
+  /// Whoever gave it may not have had its result: if it has ended, its result is to come once more.
+  public var tellAgain: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_PeerCommandsAnswer: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// One for each command, in their order.
+  public var answers: [Clusterdriver_V1_PeerCommandAnswer] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_PeerCommandAnswer: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var answer: Clusterdriver_V1_PeerCommandAnswer.OneOf_Answer? = nil
+
+  /// It is this node's now; its result will come from here.
+  public var taken: Clusterdriver_V1_PeerCommandTaken {
+    get {
+      if case .taken(let v)? = answer {return v}
+      return Clusterdriver_V1_PeerCommandTaken()
+    }
+    set {answer = .taken(newValue)}
+  }
+
+  /// It ended so, here, before.
+  public var ended: Clusterdriver_V1_CommandResult {
+    get {
+      if case .ended(let v)? = answer {return v}
+      return Clusterdriver_V1_CommandResult()
+    }
+    set {answer = .ended(newValue)}
+  }
+
+  public var notMine: Clusterdriver_V1_PeerCommandNotMine {
+    get {
+      if case .notMine(let v)? = answer {return v}
+      return Clusterdriver_V1_PeerCommandNotMine()
+    }
+    set {answer = .notMine(newValue)}
+  }
+
+  /// Not now: the lease has run out, too much waits, or the node is starting.
+  public var busy: Clusterdriver_V1_PeerCommandBusy {
+    get {
+      if case .busy(let v)? = answer {return v}
+      return Clusterdriver_V1_PeerCommandBusy()
+    }
+    set {answer = .busy(newValue)}
+  }
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public nonisolated enum OneOf_Answer: Equatable, Sendable {
+    /// It is this node's now; its result will come from here.
+    case taken(Clusterdriver_V1_PeerCommandTaken)
+    /// It ended so, here, before.
+    case ended(Clusterdriver_V1_CommandResult)
+    case notMine(Clusterdriver_V1_PeerCommandNotMine)
+    /// Not now: the lease has run out, too much waits, or the node is starting.
+    case busy(Clusterdriver_V1_PeerCommandBusy)
+
+  }
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_PeerCommandTaken: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_PeerCommandNotMine: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Whose it is, as far as is known; empty: not known.
+  public var owner: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_PeerCommandBusy: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_PeerAwait: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var asked: String = String()
+
+  /// 16 bytes.
+  public var id: Data = Data()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -946,6 +1125,350 @@ nonisolated extension Clusterdriver_V1_PeerMove: SwiftProtobuf.Message, SwiftPro
   public static func ==(lhs: Clusterdriver_V1_PeerMove, rhs: Clusterdriver_V1_PeerMove) -> Bool {
     if lhs.to != rhs.to {return false}
     if lhs.number != rhs.number {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_PeerCommands: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerCommands"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}asked\0\u{1}commands\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.asked) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.commands) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.asked.isEmpty {
+      try visitor.visitSingularStringField(value: self.asked, fieldNumber: 1)
+    }
+    if !self.commands.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.commands, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_PeerCommands, rhs: Clusterdriver_V1_PeerCommands) -> Bool {
+    if lhs.asked != rhs.asked {return false}
+    if lhs.commands != rhs.commands {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_PeerCommand: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerCommand"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}serial\0\u{1}lane\0\u{3}not_after_ms\0\u{1}code\0\u{1}body\0\u{3}carries_node_time\0\u{3}was_sent\0\u{1}shared\0\u{3}tell_again\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.serial) }()
+      case 3: try { try decoder.decodeSingularEnumField(value: &self.lane) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.notAfterMs) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.code) }()
+      case 6: try { try decoder.decodeSingularBytesField(value: &self.body) }()
+      case 7: try { try decoder.decodeSingularBoolField(value: &self.carriesNodeTime) }()
+      case 8: try { try decoder.decodeSingularBoolField(value: &self.wasSent) }()
+      case 9: try { try decoder.decodeSingularBoolField(value: &self.shared) }()
+      case 10: try { try decoder.decodeSingularBoolField(value: &self.tellAgain) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.id.isEmpty {
+      try visitor.visitSingularBytesField(value: self.id, fieldNumber: 1)
+    }
+    if self.serial != 0 {
+      try visitor.visitSingularUInt64Field(value: self.serial, fieldNumber: 2)
+    }
+    if self.lane != .unspecified {
+      try visitor.visitSingularEnumField(value: self.lane, fieldNumber: 3)
+    }
+    if self.notAfterMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.notAfterMs, fieldNumber: 4)
+    }
+    if self.code != 0 {
+      try visitor.visitSingularUInt32Field(value: self.code, fieldNumber: 5)
+    }
+    if !self.body.isEmpty {
+      try visitor.visitSingularBytesField(value: self.body, fieldNumber: 6)
+    }
+    if self.carriesNodeTime != false {
+      try visitor.visitSingularBoolField(value: self.carriesNodeTime, fieldNumber: 7)
+    }
+    if self.wasSent != false {
+      try visitor.visitSingularBoolField(value: self.wasSent, fieldNumber: 8)
+    }
+    if self.shared != false {
+      try visitor.visitSingularBoolField(value: self.shared, fieldNumber: 9)
+    }
+    if self.tellAgain != false {
+      try visitor.visitSingularBoolField(value: self.tellAgain, fieldNumber: 10)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_PeerCommand, rhs: Clusterdriver_V1_PeerCommand) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.serial != rhs.serial {return false}
+    if lhs.lane != rhs.lane {return false}
+    if lhs.notAfterMs != rhs.notAfterMs {return false}
+    if lhs.code != rhs.code {return false}
+    if lhs.body != rhs.body {return false}
+    if lhs.carriesNodeTime != rhs.carriesNodeTime {return false}
+    if lhs.wasSent != rhs.wasSent {return false}
+    if lhs.shared != rhs.shared {return false}
+    if lhs.tellAgain != rhs.tellAgain {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_PeerCommandsAnswer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerCommandsAnswer"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}answers\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.answers) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.answers.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.answers, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_PeerCommandsAnswer, rhs: Clusterdriver_V1_PeerCommandsAnswer) -> Bool {
+    if lhs.answers != rhs.answers {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_PeerCommandAnswer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerCommandAnswer"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}taken\0\u{1}ended\0\u{3}not_mine\0\u{1}busy\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try {
+        var v: Clusterdriver_V1_PeerCommandTaken?
+        var hadOneofValue = false
+        if let current = self.answer {
+          hadOneofValue = true
+          if case .taken(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.answer = .taken(v)
+        }
+      }()
+      case 2: try {
+        var v: Clusterdriver_V1_CommandResult?
+        var hadOneofValue = false
+        if let current = self.answer {
+          hadOneofValue = true
+          if case .ended(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.answer = .ended(v)
+        }
+      }()
+      case 3: try {
+        var v: Clusterdriver_V1_PeerCommandNotMine?
+        var hadOneofValue = false
+        if let current = self.answer {
+          hadOneofValue = true
+          if case .notMine(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.answer = .notMine(v)
+        }
+      }()
+      case 4: try {
+        var v: Clusterdriver_V1_PeerCommandBusy?
+        var hadOneofValue = false
+        if let current = self.answer {
+          hadOneofValue = true
+          if case .busy(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.answer = .busy(v)
+        }
+      }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    switch self.answer {
+    case .taken?: try {
+      guard case .taken(let v)? = self.answer else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    }()
+    case .ended?: try {
+      guard case .ended(let v)? = self.answer else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    }()
+    case .notMine?: try {
+      guard case .notMine(let v)? = self.answer else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    }()
+    case .busy?: try {
+      guard case .busy(let v)? = self.answer else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    }()
+    case nil: break
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_PeerCommandAnswer, rhs: Clusterdriver_V1_PeerCommandAnswer) -> Bool {
+    if lhs.answer != rhs.answer {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_PeerCommandTaken: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerCommandTaken"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_PeerCommandTaken, rhs: Clusterdriver_V1_PeerCommandTaken) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_PeerCommandNotMine: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerCommandNotMine"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}owner\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.owner) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.owner.isEmpty {
+      try visitor.visitSingularStringField(value: self.owner, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_PeerCommandNotMine, rhs: Clusterdriver_V1_PeerCommandNotMine) -> Bool {
+    if lhs.owner != rhs.owner {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_PeerCommandBusy: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerCommandBusy"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_PeerCommandBusy, rhs: Clusterdriver_V1_PeerCommandBusy) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_PeerAwait: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerAwait"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}asked\0\u{1}id\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.asked) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.id) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.asked.isEmpty {
+      try visitor.visitSingularStringField(value: self.asked, fieldNumber: 1)
+    }
+    if !self.id.isEmpty {
+      try visitor.visitSingularBytesField(value: self.id, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_PeerAwait, rhs: Clusterdriver_V1_PeerAwait) -> Bool {
+    if lhs.asked != rhs.asked {return false}
+    if lhs.id != rhs.id {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -20,24 +20,6 @@ struct ChannelSetTests {
     #expect(set.all == [])
   }
 
-  @Test("a controller that is another node's now is let go of at once")
-  func moved() {
-    var set = ChannelSet(grace: .seconds(2))
-    set.connected(7)
-    _ = set.takeChanges(at: self.t0)
-    set.disconnected(7, isOthers: true, at: self.t0)
-    #expect(set.takeChanges(at: self.t0) == .init(unsubscribe: [7]))
-    #expect(set.all == [] && set.wakeAt == nil)
-    set.connected(7)
-    #expect(set.takeChanges(at: self.t0) == .init(subscribe: [7]))
-    // Of two sessions the last one to go decides.
-    set.connected(7)
-    set.disconnected(7, isOthers: true, at: self.t0)
-    #expect(set.takeChanges(at: self.t0).isEmpty)
-    set.disconnected(7, at: self.t0)
-    #expect(set.takeChanges(at: self.t0).isEmpty && set.all == [7])
-  }
-
   @Test("one that comes back within the grace is never let go of, however often")
   func flapping() {
     var set = ChannelSet(grace: .seconds(2))

@@ -130,15 +130,38 @@ struct CommandMachineTests {
     }
   }
 
-  @Test("a deadline in the past is expired at once and goes nowhere")
+  @Test("a command that comes after its deadline may have been carried out: the controller says")
   func past() {
     var machine = CommandMachine()
     _ = machine.step(.connected(serial: 42, connection: 5), at: Self.t0)
     var command = Self.command(1)
     command.notAfterMs = Self.t0.utcMs
-    let directives = machine.step(.taken(command, .attach), at: Self.t0)
-    #expect(Self.posts(directives) == [])
-    #expect(Self.results(directives).map(\.status) == [.expired])
+    #expect(machine.step(.taken(command, .attach), at: Self.t0) == [.post(command)])
+    command.notAfterMs = ControllerCommand.notAfterPast
+    #expect(machine.step(.expired(command.id), at: Self.t0) == [.post(command)])
+    _ = machine.step(.sent(command.id, connection: 5), at: Self.t0)
+    #expect(Self.results(machine.step(Self.done, at: Self.t0)).map(\.status) == [.done])
+  }
+
+  @Test("late, and no controller to ask: offline, which does not say that it was not carried out")
+  func pastAndAway() {
+    var machine = CommandMachine()
+    var command = Self.command(1)
+    command.notAfterMs = Self.t0.utcMs
+    _ = machine.step(.taken(command, .attach), at: Self.t0)
+    let results = Self.results(machine.step(.notPosted(command.id, .notConnected), at: Self.t0))
+    #expect(results.map(\.status) == [.offline])
+    #expect(results.first?.detail == CommandDetail.notAsked)
+  }
+
+  @Test("a command that came in time and was not sent by its deadline is expired")
+  func expired() {
+    var machine = CommandMachine()
+    _ = machine.step(.connected(serial: 42, connection: 5), at: Self.t0)
+    let command = Self.command(1, notAfter: .seconds(1))
+    _ = machine.step(.taken(command, .attach), at: Self.t0)
+    let results = Self.results(machine.step(.expired(command.id), at: Self.at(.seconds(1))))
+    #expect(results.map(\.status) == [.expired])
   }
 
   @Test("while older commands wait for a controller, new ones wait behind them")

@@ -16,8 +16,9 @@ private struct CommandWorld {
   var now = CommandMachineTests.t0
   var session: UInt64?
   var sessions: UInt64 = 0
-  var posted: [CommandID] = []
-  var sent: [CommandID] = []
+  var posted: [ControllerCommand] = []
+  /// Sent, with what the controller answers.
+  var sent: [(id: CommandID, answer: CommandStatus)] = []
   var carriedOut: Set<CommandID> = []
   var taken: Set<CommandID> = []
   var finished: [CommandID: FinishedCommand] = [:]
@@ -31,11 +32,13 @@ private struct CommandWorld {
     for directive in directives {
       switch directive {
       case .post(let command):
-        if self.posted.contains(command.id) { self.broken = "posted twice at once" }
+        if self.posted.contains(where: { $0.id == command.id }) {
+          self.broken = "posted twice at once"
+        }
         if self.session == nil {
           self.apply(.notPosted(command.id, .notConnected))
         } else {
-          self.posted.append(command.id)
+          self.posted.append(command)
         }
       case .finish(let result):
         if self.finished[result.id] != nil { self.broken = "a second result" }
@@ -48,6 +51,8 @@ private struct CommandWorld {
         self.finished[result.id] = result
       case .deliverAgain(let result):
         if self.finished[result.id] != result { self.broken = "another result the second time" }
+      case .pass, .awaitResult, .tell, .tellMissing:
+        self.broken = "a node on its own turned to others"
       }
     }
   }
@@ -56,7 +61,7 @@ private struct CommandWorld {
   mutating func endSession(late: Bool) {
     guard let session = self.session else { return }
     self.session = nil
-    let unsent = self.posted
+    let unsent = self.posted.map(\.id)
     self.posted = []
     self.sent = []
     if late { self.apply(.disconnected(serial: 42, connection: session)) }
@@ -69,6 +74,11 @@ private struct CommandWorld {
       uptime: self.now.uptime.advanced(by: duration),
       utcMs: self.now.utcMs + duration.microseconds / 1000)
     self.apply(.tick)
+  }
+
+  /// The layer does not send it any more.
+  func isLate(_ command: ControllerCommand) -> Bool {
+    command.notAfterMs > ControllerCommand.notAfterPast && command.notAfterMs <= self.now.utcMs
   }
 
   /// False: the step cannot happen now.
@@ -84,7 +94,7 @@ private struct CommandWorld {
     case .connect:
       // With a session there already this is a newer one taking its place.
       let older = self.session
-      let unsent = self.posted
+      let unsent = self.posted.map(\.id)
       self.sessions += 1
       self.session = self.sessions
       self.posted = []
@@ -98,19 +108,21 @@ private struct CommandWorld {
       guard self.session != nil else { return false }
       self.endSession(late: step == .disconnectLate)
     case .layerSends:
-      guard let session = self.session, let id = self.posted.first else { return false }
+      guard let session = self.session, let command = self.posted.first, !self.isLate(command)
+      else { return false }
       self.posted.removeFirst()
-      self.sent.append(id)
-      self.carriedOut.insert(id)
-      self.apply(.sent(id, connection: session))
+      let asks = command.notAfterMs == ControllerCommand.notAfterPast
+      if !asks { self.carriedOut.insert(command.id) }
+      self.sent.append((command.id, self.carriedOut.contains(command.id) ? .done : .expired))
+      self.apply(.sent(command.id, connection: session))
     case .layerExpires:
-      guard let id = self.posted.first, id == Self.ids[0] else { return false }
+      guard let command = self.posted.first, self.isLate(command) else { return false }
       self.posted.removeFirst()
-      self.apply(.expired(id))
+      self.apply(.expired(command.id))
     case .answer:
-      guard let id = self.sent.first else { return false }
+      guard let (id, status) = self.sent.first else { return false }
       self.sent.removeFirst()
-      self.apply(.result(id, status: .done, reason: 0, index: 0, body: []))
+      self.apply(.result(id, status: status, reason: 0, index: 0, body: []))
     case .second: self.advance(.seconds(1))
     case .minute: self.advance(.seconds(60))
     case .stop: self.apply(.stop)

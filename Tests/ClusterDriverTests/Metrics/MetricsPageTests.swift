@@ -82,8 +82,12 @@ struct MetricsPageTests {
     commands.ended(.done, by: .redis, us: 51)
     commands.ended(.expired, by: .redis, us: 51)
     commands.ended(.offline, by: .admin, us: 99_000_000)
+    commands.passed(.taken)
+    commands.passed(.unanswered)
+    commands.received(.notMine)
     snapshot.commands = commands.snapshot()
     snapshot.commands.pending = 1
+    snapshot.commands.away = 1
     snapshot.redis = MetricsSnapshot.Link(
       isUp: true, sinceMs: 1_795_488_393_000, connectsTotal: 2, failuresTotal: 1)
     let page = MetricsPage.render(snapshot)
@@ -114,6 +118,7 @@ struct MetricsPageTests {
     cluster_driver_commands_taken_total{door="attach"} 0
     cluster_driver_commands_taken_total{door="redis"} 4
     cluster_driver_commands_taken_total{door="admin"} 0
+    cluster_driver_commands_taken_total{door="peer"} 0
     # HELP cluster_driver_commands_ended_total Commands ended, by door and result.
     # TYPE cluster_driver_commands_ended_total counter
     cluster_driver_commands_ended_total{door="attach",result="done"} 0
@@ -131,6 +136,27 @@ struct MetricsPageTests {
     cluster_driver_commands_ended_total{door="admin",result="expired"} 0
     cluster_driver_commands_ended_total{door="admin",result="offline"} 1
     cluster_driver_commands_ended_total{door="admin",result="superseded"} 0
+    cluster_driver_commands_ended_total{door="peer",result="done"} 0
+    cluster_driver_commands_ended_total{door="peer",result="refused"} 0
+    cluster_driver_commands_ended_total{door="peer",result="expired"} 0
+    cluster_driver_commands_ended_total{door="peer",result="offline"} 0
+    cluster_driver_commands_ended_total{door="peer",result="superseded"} 0
+    # HELP cluster_driver_commands_passed_total Commands offered to their controllers' owners, by the answer.
+    # TYPE cluster_driver_commands_passed_total counter
+    cluster_driver_commands_passed_total{answer="busy"} 0
+    cluster_driver_commands_passed_total{answer="ended"} 0
+    cluster_driver_commands_passed_total{answer="not_mine"} 0
+    cluster_driver_commands_passed_total{answer="taken"} 1
+    cluster_driver_commands_passed_total{answer="unanswered"} 1
+    # HELP cluster_driver_commands_received_total Commands offered by other nodes, by the answer.
+    # TYPE cluster_driver_commands_received_total counter
+    cluster_driver_commands_received_total{answer="busy"} 0
+    cluster_driver_commands_received_total{answer="ended"} 0
+    cluster_driver_commands_received_total{answer="not_mine"} 1
+    cluster_driver_commands_received_total{answer="taken"} 0
+    # HELP cluster_driver_commands_away Commands taken and not ended whose controllers are not this node's, now.
+    # TYPE cluster_driver_commands_away gauge
+    cluster_driver_commands_away 1
     # HELP cluster_driver_commands_pending Commands taken and not ended, now.
     # TYPE cluster_driver_commands_pending gauge
     cluster_driver_commands_pending 1

@@ -1,0 +1,218 @@
+import DriverProtocol
+import Election
+import Logging
+import SwiftProtobuf
+import Synchronization
+import Testing
+
+@testable import ClusterDriver
+
+/// A controller layer with one controller, which does what it is told at once, or never answers.
+private final class ObedientLayer: CommandLayer {
+  let pipeline = Mutex<CommandPipeline?>(nil)
+  let posted = Mutex<[CommandID]>([])
+  private let answers: Bool
+  private let isHere: Bool
+
+  init(isHere: Bool, answers: Bool = true) {
+    self.isHere = isHere
+    self.answers = answers
+  }
+
+  func post(_ command: ControllerCommand, body: [UInt8]) -> CommandMachine.PostFailure? {
+    guard self.isHere else { return .notConnected }
+    self.posted.withLock { $0.append(command.id) }
+    let pipeline = self.pipeline.withLock { $0 }
+    // The pipeline's lock is held here.
+    Task { [answers] in
+      pipeline?.apply([.sent(command.id, connection: 7)])
+      guard answers else { return }
+      pipeline?.apply([
+        .result(command.id, status: .done, reason: 0, index: 0, body: [1, 2])
+      ])
+    }
+    return nil
+  }
+
+  func wake() {}
+}
+
+/// A node as far as commands are concerned, with real gRPC to its peer.
+private final class Exchange: Sendable {
+  let layer: ObedientLayer
+  let outbox = Outbox(bytesMax: 1 << 20)
+  let pipeline: CommandPipeline
+  let links: PeerLinks
+  let server: PeerServer
+  let address: String
+
+  static let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+  init(_ name: String, _ layer: ObedientLayer) throws {
+    self.layer = layer
+    self.pipeline = CommandPipeline(
+      layer: layer, outbox: self.outbox, log: Self.quiet, me: NodeID(name))
+    layer.pipeline.withLock { [pipeline] in $0 = pipeline }
+    self.links = PeerLinks(me: NodeID(name), log: Self.quiet)
+    self.server = try PeerServer(
+      address: HostPort(host: "127.0.0.1", port: 0), me: NodeID(name), commands: self.pipeline,
+      log: Self.quiet)
+    self.address = "127.0.0.1:\(try self.server.port())"
+    self.pipeline.join(self.links)
+  }
+
+  func close() {
+    self.layer.pipeline.withLock { $0 = nil }
+    self.links.close()
+    self.server.close()
+  }
+
+  /// "b" owns everything, and both know it.
+  static func two(answers: Bool = true) async throws -> (a: Exchange, b: Exchange) {
+    // To bind a port blocks until others of Swift's threads have moved.
+    let made = await onThreadOfItsOwn("exchange") { Result { try Self.both(answers: answers) } }
+    return try #require(made).get()
+  }
+
+  private static func both(answers: Bool) throws -> (a: Exchange, b: Exchange) {
+    let a = try Exchange("a", ObedientLayer(isHere: false))
+    let b = try Exchange("b", ObedientLayer(isHere: true, answers: answers))
+    b.pipeline.act(
+      for: [OwnedRange(first: .lowest, last: .highest, epoch: Epoch(1))],
+      until: .now + .seconds(1000))
+    b.pipeline.apply([.connected(serial: 42, connection: 7)])
+    var places = PeerPlaces()
+    _ = places.see(
+      ["a": a.address, "b": b.address].map { name, address in
+        SessionRecord(
+          node: NodeID(name), value: SessionValue(Incarnation(1), 1),
+          status: MemberStatus(peersAt: address))
+      })
+    a.links.reach(places)
+    let record = RangeRecord(
+      first: .lowest, last: .highest, owner: Owner(NodeID("b"), Incarnation(1)), epoch: Epoch(1),
+      store: StoreIdentity("s"))
+    a.pipeline.see([.lowest: record], in: StoreIdentity("s"))
+    return (a, b)
+  }
+
+  static func command() -> Clusterdriver_V1_Command {
+    CommandEncodingTests.command {
+      $0.notAfterMs = 0
+      $0.queryStatus = .init()
+    }
+  }
+}
+
+@Suite("Commands between two nodes, over real gRPC")
+struct CommandExchangeTests {
+  @Test(
+    "a command on the stream of a node that is not the owner ends at the owner, and only there",
+    .timeLimit(.minutes(1)))
+  func stream() async throws {
+    let (a, b) = try await Exchange.two()
+    defer {
+      a.close()
+      b.close()
+    }
+    a.pipeline.take(Exchange.command())
+    while b.outbox.counters.results == 0 || !a.pipeline.isIdle {
+      try await Task.sleep(for: .milliseconds(1))
+    }
+    #expect(b.layer.posted.withLock { $0.count } == 1)
+    #expect(a.outbox.counters.results == 0 && b.outbox.counters.results == 1)
+    #expect(a.pipeline.metrics.snapshot().passed[.taken] == 1)
+    let received = b.pipeline.metrics.snapshot()
+    #expect(received.received[.taken] == 1 && received.ended[.peer]?[.done] == 1)
+  }
+
+  @Test("an operator has the owner's result from any node", .timeLimit(.minutes(1)))
+  func operators() async throws {
+    let (a, b) = try await Exchange.two()
+    defer {
+      a.close()
+      b.close()
+    }
+    let result = try await a.pipeline.send(Exchange.command())
+    #expect(result.status == .done && result.body == [1, 2])
+    #expect(a.outbox.counters.results == 0)
+    // Given again, there or here, it is not carried out again.
+    #expect(try await a.pipeline.send(Exchange.command()).status == .done)
+    #expect(try await b.pipeline.send(Exchange.command()).status == .done)
+    #expect(b.layer.posted.withLock { $0.count } == 1)
+  }
+
+  @Test("a result that is asked for in vain is said to be missing, and who stops waiting is let go")
+  func missing() async throws {
+    let (a, b) = try await Exchange.two(answers: false)
+    defer {
+      a.close()
+      b.close()
+    }
+    let id = try #require(CommandID(CommandEncodingTests.id))
+    #expect(try await b.pipeline.result(of: id) == nil)
+    b.pipeline.take(Exchange.command())
+    let waiting = Task { [pipeline = b.pipeline] in try await pipeline.result(of: id) }
+    waiting.cancel()
+    await #expect(throws: CancellationError.self) { try await waiting.value }
+  }
+}
+
+@Suite("Commands between nodes, as they travel")
+struct CommandWireTests {
+  static let command = ControllerCommand(
+    id: CommandID(high: 1, low: 2), serial: .max - 1, lane: 2, notAfterMs: .max, code: .max,
+    body: [1, 2, 3], carriesNodeTime: true)
+
+  @Test("a batch arrives as it was sent")
+  func batches() throws {
+    let commands = [
+      PassedCommand(command: Self.command, wasSent: true, isShared: false, tellAgain: true),
+      PassedCommand(command: Self.command, wasSent: false, isShared: true, tellAgain: false),
+    ]
+    let bytes: [UInt8] = try CommandWire.message(
+      PassBatch(to: NodeID("b"), number: 3, commands: commands)
+    ).serializedBytes()
+    let read = try Clusterdriver_V1_PeerCommands(serializedBytes: bytes)
+    #expect(read.asked == "b")
+    #expect(CommandWire.commands(read) == commands)
+  }
+
+  @Test("answers arrive as they were given")
+  func answers() throws {
+    let answers: [PassAnswer] = [
+      .taken, .busy, .notMine(nil), .notMine(NodeID("c")),
+      .ended(
+        FinishedCommand(
+          id: CommandID(high: 1, low: 2), serial: 3, door: .peer, status: .refused, reason: 4,
+          index: 5, body: [6], detail: "seven", atMs: 8, elapsedUs: 9)),
+    ]
+    let bytes: [UInt8] = try CommandWire.message(answers).serializedBytes()
+    #expect(
+      CommandWire.answers(try Clusterdriver_V1_PeerCommandsAnswer(serializedBytes: bytes))
+        == answers)
+  }
+
+  @Test("what no controller could be given is not taken from a peer either")
+  func wrong() {
+    func message(
+      _ change: (inout Clusterdriver_V1_PeerCommand) -> Void
+    ) -> Clusterdriver_V1_PeerCommands {
+      var message = CommandWire.message(
+        PassBatch(to: NodeID("b"), number: 1, commands: [PassedCommand(command: Self.command)]))
+      change(&message.commands[0])
+      return message
+    }
+    #expect(CommandWire.commands(message { _ in }) != nil)
+    let changes: [(inout Clusterdriver_V1_PeerCommand) -> Void] = [
+      { $0.id = .init(bytes: [1]) }, { $0.serial = 0 }, { $0.serial = .max },
+      { $0.lane = .unspecified }, { $0.code = 0 }, { $0.code = 65_536 },
+      { $0.body = .init(bytes: .init(repeating: 0, count: 4001)) },
+    ]
+    for change in changes { #expect(CommandWire.commands(message(change)) == nil) }
+    var many = message { _ in }
+    many.commands = Array(repeating: many.commands[0], count: PassBatch.commandsMax + 1)
+    #expect(CommandWire.commands(many) == nil)
+    #expect(CommandWire.answers(.with { $0.answers = [.init()] }) == nil)
+  }
+}
