@@ -1,4 +1,5 @@
-"""The checker of `make chaos` notices what is broken: a cluster on hosts of its own whose records are tampered with.
+"""A cluster on hosts of its own, broken on purpose, keeps its promises; and the checker notices one that does not.
+`make chaos` does it for as long as you like.
 
 Needs root, iproute2 and nftables; skipped, with the reason, where they are missing.
 """
@@ -15,6 +16,8 @@ from hosts import Cluster, HostedLab
 from process import wait_for
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
+SECONDS = 45
+CONTROLLERS = 300
 
 
 @pytest.fixture
@@ -30,10 +33,19 @@ def hosted():
         lab.close()
 
 
-def cluster_with_controllers(hosted, controllers):
+def cluster_with_controllers(hosted, controllers, seed=SEED):
     cluster = Cluster(hosted)
-    cluster.connect(controllers, 2, SEED)
+    cluster.connect(controllers, 2, seed)
     return cluster
+
+
+@pytest.mark.parametrize("seed", [1, 2, 7])
+def test_a_cluster_keeps_its_promises_whatever_breaks(hosted, seed):
+    chaos = Chaos(cluster_with_controllers(hosted, CONTROLLERS, seed), seed)
+    chaos.run(SECONDS)
+    verdict = chaos.verdict()
+    print(f"seed {seed}\n{chaos.table()}\n{verdict}")
+    assert not verdict.broken, f"seed {seed}:\n{verdict}\n{hosted.logs()}"
 
 
 def test_a_vendor_app_that_forgets_what_it_acknowledged_is_caught(hosted):
