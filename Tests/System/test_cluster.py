@@ -100,6 +100,26 @@ def test_a_command_given_at_any_node_is_carried_out_by_the_owner(lab):
     assert report["commands"]["executed"] == len(serials) * 3, report
 
 
+def test_results_outlive_a_node_that_ends_while_the_vendor_app_stalls(lab):
+    redis, vendor, nodes, ports = start(lab, 2)
+    fleet = lab.fleet(ports, 40, 1, "60s", vendor=vendor, options=[*QUICK, "--drain", "30s"])
+    fleet.wait_connected(40, 20)
+    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
+    wait_for(lambda: sum(sessions(node) for node in nodes) == 40, 20, "all are served")
+    vendor.pause()
+    heard = sum(redis.publish(1000 + i, command_json(seconds=5)) > 0 for i in range(40))
+    assert heard >= 35, f"{heard} of 40 commands were heard"
+    wait_for(lambda: fleet.progress["commands"]["executed"] == heard, 10, "all are carried out")
+    assert nodes[0].stop() == 0
+    assert "kept_by_peers" in nodes[0].process.log_path.read_text()
+    vendor.resume()
+    with VendorQuery(vendor) as query:
+        wait_for(lambda: query.stats().results_stored >= heard, 20, "every result is stored")
+        assert query.stats().results_conflicting == 0
+    fleet.process.popen.send_signal(signal.SIGINT)
+    assert_whole(fleet.report())
+
+
 def test_two_processes_under_one_name_are_told_apart(lab):
     redis, vendor = lab.redis(), lab.vendor()
     first = lab.node(redis, vendor, options=["--node-id", "gate"])

@@ -255,6 +255,9 @@ final class Outbox: Sendable {
   /// Whether the vendor app has asked for a pause that is still on.
   var isPaused: Bool { self.resumesAt != nil }
 
+  /// The messages with results that the vendor app has not acknowledged, in order, as they are sent.
+  var resultMessages: [[UInt8]] { self.state.withLock { $0.retained.resultMessages } }
+
   var isEmpty: Bool { self.state.withLock { $0.retained.isEmpty } }
 
   var counters: Counters {

@@ -111,6 +111,11 @@ struct OutboxState: Sendable {
   /// few and always retained; this bound is for whatever makes them.
   var isOverfull: Bool { self.bytes >= self.bytesMax * 2 }
 
+  /// The messages with results, in order, as they are sent.
+  var resultMessages: [[UInt8]] {
+    (0..<self.messages.count).lazy.map { self.messages[$0] }.filter { $0.results > 0 }.map(\.bytes)
+  }
+
   /// Retains a message that carries `nextNumber`.
   mutating func append(_ message: Message) {
     self.bytes += message.cost

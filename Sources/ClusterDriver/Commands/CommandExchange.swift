@@ -1,4 +1,6 @@
+import DriverProtocol
 import Election
+import SwiftProtobuf
 import Synchronization
 
 /// Commands that are passed on between nodes: the pipeline's way to its peers, and theirs to it.
@@ -73,6 +75,29 @@ extension CommandPipeline {
       return try await self.result(of: id, after: .wanted(id))
     } catch is NotHere {
       return nil
+    }
+  }
+}
+
+// MARK: - Results of a node that ends
+
+extension CommandPipeline {
+  /// Tells the vendor app the results of a peer that cannot. False: there is no room for them.
+  func keep(_ results: [Clusterdriver_V1_CommandResult]) -> Bool {
+    if self.outbox.isOverfull { return false }
+    self.outbox.append(results: results.count) { number in
+      var message = Clusterdriver_V1_DriverMessage()
+      message.number = number
+      message.results.results = results
+      return message.wireBytes()
+    }
+    return true
+  }
+
+  /// Results that the vendor app has not acknowledged.
+  var unacknowledgedResults: [Clusterdriver_V1_CommandResult] {
+    self.outbox.resultMessages.flatMap { bytes in
+      (try? Clusterdriver_V1_DriverMessage(serializedBytes: bytes))?.results.results ?? []
     }
   }
 }

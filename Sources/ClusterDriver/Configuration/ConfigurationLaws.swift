@@ -35,8 +35,8 @@ enum ConfigurationLaws {
     if !configuration.peers.isLocal {
       problems.append(
         "\(origin("peers")): \(configuration.peers) can be reached from other machines, and whoever"
-          + " reaches it can speak as a node of the cluster; use a loopback address, or give"
-          + " --insecure in a laboratory, or on a network that nobody else is on")
+          + " reaches it can speak as a node of the cluster, and open doors; use a loopback address,"
+          + " or give --insecure in a laboratory, or on a network that nobody else is on")
     }
     if let admin = configuration.admin, !admin.isLocal {
       problems.append(

@@ -135,22 +135,30 @@ final class Daemon {
     // Nothing more is heard: whoever publishes is told that nobody does.
     self.node.redis?.close()
     self.node.commands.end()
-    let left = self.node.outbox.counters
-    if left.messages > 0 {
-      self.log.warning(
-        """
-        \(left.events) events and \(left.results) results were not acknowledged by the vendor app in \
-        time; the controllers keep the events and send them to whoever serves them next
-        """)
-    }
+    self.handOver()
     self.node.ownership.finish()
   }
 
-  /// Nothing is under way any more. With the vendor app away there is nothing to wait for.
+  /// What the vendor app has not acknowledged: the events are the controllers' to keep, the results are
+  /// in this process only.
+  private func handOver() {
+    let left = self.node.outbox.counters
+    guard left.messages > 0 else { return }
+    let results = self.node.commands.unacknowledgedResults
+    let kept = results.isEmpty ? 0 : self.node.ownership.handOver(results)
+    self.log.warning(
+      """
+      \(left.events) events and \(left.results) results were not acknowledged by the vendor app in \
+      time; the controllers keep the events and send them to whoever serves them next
+      """, metadata: ["kept_by_peers": "\(kept)"])
+  }
+
+  /// Nothing is under way any more. With the vendor app away only what goes to peers is waited for.
   private var isDone: Bool {
     let counters = self.node.layer.counters()
     guard counters.sessions == 0 else { return false }
-    return self.node.link.up == nil || self.node.outbox.isEmpty && self.node.commands.isIdle
+    if self.node.link.up == nil { return self.node.commands.away == 0 }
+    return self.node.outbox.isEmpty && self.node.commands.isIdle
   }
 
   private static func endAtOnce() -> Never {

@@ -1,5 +1,6 @@
 import CSCP
 import CSystem
+import DriverProtocol
 import Election
 import Glibc
 import Logging
@@ -220,6 +221,10 @@ final class ClusterKeeper: NodeOwnership {
   }
 
   func stop() { self.present?.happened(.stop) }
+
+  func handOver(_ results: [Clusterdriver_V1_CommandResult]) -> Int {
+    self.present?.handOver(results) ?? 0
+  }
 
   func finish() {
     self.present?.happened(.workEnded)

@@ -1,4 +1,5 @@
 import CSystem
+import DriverProtocol
 package import Election
 package import Logging
 package import RedisLink
@@ -91,6 +92,12 @@ package final class ClusterMember: Sendable {
 
   /// The way for commands to the other nodes.
   var commandPeers: any CommandPeers { self.links }
+
+  /// Results the vendor app has not acknowledged go to peers. BLOCKS, a second at most. Returns how many
+  /// were taken.
+  func handOver(_ results: [Clusterdriver_V1_CommandResult]) -> Int {
+    self.links.handOver(results, within: .seconds(1))
+  }
 
   package func start() {
     self.server.serve(self.loop)

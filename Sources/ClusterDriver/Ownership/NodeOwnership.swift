@@ -1,3 +1,4 @@
+import DriverProtocol
 import Election
 
 /// What says for which controllers a node acts. Any thread, unless a function says otherwise.
@@ -25,6 +26,9 @@ protocol NodeOwnership: Sendable {
   func order(_ order: OperatorOrder)
   /// Nothing more is taken up.
   func stop()
+  /// Results the vendor app has not acknowledged go to peers that tell it. BLOCKS, a second at most.
+  /// Returns how many were taken.
+  func handOver(_ results: [Clusterdriver_V1_CommandResult]) -> Int
   /// All work has ended: gives back what is held, and waits for that. BLOCKS, a second at most.
   func finish()
   /// Ends what lies behind it. BLOCKS, for seconds at most.

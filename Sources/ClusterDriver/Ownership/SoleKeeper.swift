@@ -1,4 +1,5 @@
 import CSystem
+import DriverProtocol
 import Election
 import Logging
 import Synchronization
@@ -33,6 +34,7 @@ final class SoleKeeper: NodeOwnership {
   func order(_ order: OperatorOrder) {}
   func drain(_ isDraining: Bool) {}
   func stop() {}
+  func handOver(_ results: [Clusterdriver_V1_CommandResult]) -> Int { 0 }
   func finish() {}
   func close() {}
 

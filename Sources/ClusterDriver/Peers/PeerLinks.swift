@@ -180,3 +180,58 @@ extension PeerLinks: CommandPeers {
     }
   }
 }
+
+// MARK: - Results of a node that ends
+
+extension PeerLinks {
+  /// In one message.
+  private static let resultsMax = 256
+  private static let resultBytesMax = 32 << 10
+  private static let keepLimit: Duration = .milliseconds(300)
+
+  /// Gives the results to peers that tell the vendor app of them. BLOCKS for as long as `limit` at most.
+  /// Returns how many were taken.
+  func handOver(
+    _ results: [Clusterdriver_V1_CommandResult], within limit: Duration
+  ) -> Int {
+    let links = self.state.withLock { $0.links }.sorted { $0.key < $1.key }
+    let kept = Counter()
+    let work = Awaited {
+      for batch in PeerLinks.batches(of: results) {
+        for (node, link) in links {
+          guard !Task.isCancelled else { return }
+          var message = Clusterdriver_V1_PeerResults()
+          message.asked = node.name
+          message.results = batch
+          var options = CallOptions.defaults
+          options.timeout = PeerLinks.keepLimit
+          if (try? await Peer(wrapping: link.client).keepResults(message, options: options)) != nil
+          {
+            kept.add(UInt64(batch.count))
+            break
+          }
+        }
+      }
+    }
+    if work.wait(limit) == nil { work.cancel() }
+    return Int(kept.value)
+  }
+
+  private static func batches(
+    of results: [Clusterdriver_V1_CommandResult]
+  ) -> [[Clusterdriver_V1_CommandResult]] {
+    var batches: [[Clusterdriver_V1_CommandResult]] = []
+    var bytes = 0
+    for result in results {
+      let size = 64 + result.body.count + result.detail.utf8.count
+      bytes += size
+      if let last = batches.last, last.count < self.resultsMax, bytes <= self.resultBytesMax {
+        batches[batches.count - 1].append(result)
+      } else {
+        batches.append([result])
+        bytes = size
+      }
+    }
+    return batches
+  }
+}

@@ -162,6 +162,19 @@ private final class PeerService: Clusterdriver_V1_DriverPeer.SimpleServiceProtoc
     return Clusterdriver_V1_CommandResult(result)
   }
 
+  func keepResults(
+    request: Clusterdriver_V1_PeerResults, context: ServerContext
+  ) async throws -> Clusterdriver_V1_PeerResultsKept {
+    try self.check(asked: request.asked)
+    guard request.results.allSatisfy({ FinishedCommand($0) != nil }) else {
+      throw RPCError(code: .invalidArgument, message: "a result this version does not know")
+    }
+    guard try self.pipeline().keep(request.results) else {
+      throw RPCError(code: .resourceExhausted, message: CommandDetail.vendorBehind)
+    }
+    return Clusterdriver_V1_PeerResultsKept()
+  }
+
   private func pipeline() throws -> CommandPipeline {
     if let commands = self.commands { return commands }
     throw RPCError(code: .unimplemented, message: "this member of the cluster serves nobody")

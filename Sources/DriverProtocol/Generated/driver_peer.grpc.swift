@@ -76,12 +76,26 @@ public enum Clusterdriver_V1_DriverPeer: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "KeepResults" metadata.
+        public enum KeepResults: Sendable {
+            /// Request type for "KeepResults".
+            public typealias Input = Clusterdriver_V1_PeerResults
+            /// Response type for "KeepResults".
+            public typealias Output = Clusterdriver_V1_PeerResultsKept
+            /// Descriptor for "KeepResults".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.DriverPeer"),
+                method: "KeepResults",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "clusterdriver.v1.DriverPeer" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             Ask.descriptor,
             Nudge.descriptor,
             PassOn.descriptor,
-            AwaitResult.descriptor
+            AwaitResult.descriptor,
+            KeepResults.descriptor
         ]
     }
 }
@@ -181,6 +195,25 @@ extension Clusterdriver_V1_DriverPeer {
             request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerAwait>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_CommandResult>
+
+        /// Handle the "KeepResults" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
+        /// > on its own stream.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_PeerResults` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_PeerResultsKept` messages.
+        func keepResults(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerResults>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_PeerResultsKept>
     }
 
     /// Service protocol for the "clusterdriver.v1.DriverPeer" service.
@@ -264,6 +297,25 @@ extension Clusterdriver_V1_DriverPeer {
             request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerAwait>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_CommandResult>
+
+        /// Handle the "KeepResults" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
+        /// > on its own stream.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerResults` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Clusterdriver_V1_PeerResultsKept` message.
+        func keepResults(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerResults>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_PeerResultsKept>
     }
 
     /// Simple service protocol for the "clusterdriver.v1.DriverPeer" service.
@@ -345,6 +397,25 @@ extension Clusterdriver_V1_DriverPeer {
             request: Clusterdriver_V1_PeerAwait,
             context: GRPCCore.ServerContext
         ) async throws -> Clusterdriver_V1_CommandResult
+
+        /// Handle the "KeepResults" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
+        /// > on its own stream.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_PeerResults` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Clusterdriver_V1_PeerResultsKept` to respond with.
+        func keepResults(
+            request: Clusterdriver_V1_PeerResults,
+            context: GRPCCore.ServerContext
+        ) async throws -> Clusterdriver_V1_PeerResultsKept
     }
 }
 
@@ -396,6 +467,17 @@ extension Clusterdriver_V1_DriverPeer.StreamingServiceProtocol {
                 )
             }
         )
+        router.registerHandler(
+            forMethod: Clusterdriver_V1_DriverPeer.Method.KeepResults.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_PeerResults>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerResultsKept>(),
+            handler: { request, context in
+                try await self.keepResults(
+                    request: request,
+                    context: context
+                )
+            }
+        )
     }
 }
 
@@ -440,6 +522,17 @@ extension Clusterdriver_V1_DriverPeer.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_CommandResult> {
         let response = try await self.awaitResult(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func keepResults(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerResults>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_PeerResultsKept> {
+        let response = try await self.keepResults(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -495,6 +588,19 @@ extension Clusterdriver_V1_DriverPeer.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_CommandResult> {
         return GRPCCore.ServerResponse<Clusterdriver_V1_CommandResult>(
             message: try await self.awaitResult(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func keepResults(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerResults>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_PeerResultsKept> {
+        return GRPCCore.ServerResponse<Clusterdriver_V1_PeerResultsKept>(
+            message: try await self.keepResults(
                 request: request.message,
                 context: context
             ),
@@ -604,6 +710,30 @@ extension Clusterdriver_V1_DriverPeer {
             deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_CommandResult>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_CommandResult>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "KeepResults" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
+        /// > on its own stream.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerResults` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_PeerResults` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_PeerResultsKept` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func keepResults<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerResults>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_PeerResults>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_PeerResultsKept>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerResultsKept>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -760,6 +890,41 @@ extension Clusterdriver_V1_DriverPeer {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "KeepResults" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
+        /// > on its own stream.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerResults` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_PeerResults` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_PeerResultsKept` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func keepResults<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerResults>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_PeerResults>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_PeerResultsKept>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerResultsKept>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Clusterdriver_V1_DriverPeer.Method.KeepResults.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -879,6 +1044,36 @@ extension Clusterdriver_V1_DriverPeer.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerAwait>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_CommandResult>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "KeepResults" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
+    /// > on its own stream.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_PeerResults` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func keepResults<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerResults>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerResultsKept>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.keepResults(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerResults>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_PeerResultsKept>(),
             options: options,
             onResponse: handleResponse
         )
@@ -1016,6 +1211,40 @@ extension Clusterdriver_V1_DriverPeer.ClientProtocol {
             metadata: metadata
         )
         return try await self.awaitResult(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "KeepResults" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
+    /// > on its own stream.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func keepResults<Result>(
+        _ message: Clusterdriver_V1_PeerResults,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerResultsKept>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_PeerResults>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.keepResults(
             request: request,
             options: options,
             onResponse: handleResponse

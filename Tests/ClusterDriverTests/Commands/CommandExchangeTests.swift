@@ -158,6 +158,44 @@ struct CommandExchangeTests {
   }
 }
 
+@Suite("Results of a node that ends, over real gRPC")
+struct ResultHandOverTests {
+  @Test(
+    "what the vendor app has not acknowledged is told by a peer that answers",
+    .timeLimit(.minutes(1)))
+  func handOver() async throws {
+    let (a, b) = try await Exchange.two()
+    defer {
+      a.close()
+      b.close()
+    }
+    // More than go into one message.
+    let results = (1...700).map { number in
+      Clusterdriver_V1_CommandResult(
+        FinishedCommand(
+          id: CommandID(high: 1, low: UInt64(number)), serial: 42, door: .redis, status: .done,
+          body: [UInt8](repeating: 7, count: number % 9 == 0 ? 1000 : 0), atMs: 1, elapsedUs: 2))
+    }
+    for result in results { #expect(a.pipeline.keep([result])) }
+    #expect(a.pipeline.unacknowledgedResults == results)
+    let kept = await onThreadOfItsOwn("hand-over") {
+      a.links.handOver(a.pipeline.unacknowledgedResults, within: .seconds(30))
+    }
+    #expect(kept == results.count)
+    #expect(b.pipeline.unacknowledgedResults == results)
+    #expect(b.outbox.counters.messages > 1 && b.outbox.counters.results == results.count)
+  }
+
+  @Test("without a peer that answers nothing is said to be kept, within the time that is given")
+  func nobody() async throws {
+    let links = PeerLinks(me: NodeID("a"), log: Exchange.quiet)
+    defer { links.close() }
+    let result = Clusterdriver_V1_CommandResult()
+    #expect(
+      await onThreadOfItsOwn("hand-over") { links.handOver([result], within: .seconds(1)) } == 0)
+  }
+}
+
 @Suite("Commands between nodes, as they travel")
 struct CommandWireTests {
   static let command = ControllerCommand(
