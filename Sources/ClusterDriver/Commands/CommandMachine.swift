@@ -15,7 +15,7 @@ import Election
 /// In a cluster another node may have the same command, by the same `PUBLISH` or from a former owner.
 /// So only the owner of the controller ends it by its own word; whoever is not, or is not sure, holds
 /// it and passes it on (`CommandPassing.swift`). And an owner that cannot exclude that another one has
-/// had it carried out lets the controller say how it ended (Docs/adr/0015-passing-commands-on.md).
+/// had it carried out lets the controller say how it ended (Docs/adr/0016-passing-commands-on.md).
 ///
 /// Invariant: an id is in `pending`, in `recent`, or unknown; it moves only in that direction, except
 /// that one a peer has taken becomes unknown here. `finish` is said exactly once on the way from the
