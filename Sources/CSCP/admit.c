@@ -31,22 +31,12 @@ void cscp_hello_received(cscp_thread *t, cscp_conn *c, const cscp_hello *hello) 
         cscp_conn_end(t, c, CSCP_REASON_BUSY, 0);
         return;
     }
-    c->n_model = hello->n_model;
-    c->n_firmware = hello->n_firmware;
-    memcpy(c->model, hello->model, hello->n_model);
-    memcpy(c->firmware, hello->firmware, hello->n_firmware);
-    c->hello = (cscp_hello_rest){
-        .boot_id = hello->boot_id,
-        .clock_ahead_ms = hello->clock_ms - t->now.utc_ms,
-        .capabilities = hello->capabilities,
-        .has_clock = hello->clock_ms != 0,
-    };
-    memcpy(c->hello.digest, hello->digest, sizeof(hello->digest));
     /* Thread and number in the low bits over a random beginning: unique here, and never 0. */
     t->session_ids += 1u << 6;
     if ((t->session_ids | t->index) == 0)
         t->session_ids += 1u << 6;
     c->session.session_id = t->session_ids | t->index;
+    cscp_ticket_hello(t, c, hello);
     cscp_want_output(t, c);
 }
 

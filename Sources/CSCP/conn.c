@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-_Static_assert(sizeof(cscp_conn) <= 576, "an idle connection stays small");
+_Static_assert(sizeof(cscp_conn) <= 512, "an idle connection stays small");
 _Static_assert(offsetof(cscp_conn, session) == CSCP_CACHE_LINE, "the hot lines are the first");
 
 int cscp_table_init(cscp_table *table, uint32_t slots_max) {
@@ -102,7 +102,8 @@ void cscp_table_give_back(cscp_table *table, cscp_conn *conn) {
     conn->ranges_version = 0;
     conn->behind_told = 0;
     conn->progress_ms = 0;
-    conn->n_model = conn->n_firmware = 0;
+    conn->n_preface = 0;
+    conn->row = NULL;
     conn->slot = slot;
     conn->generation = generation;
     cscp_conn_next_generation(conn);

@@ -1,4 +1,6 @@
-/* A connection as its I/O thread keeps it, and the thread's table of them.
+/* A connection as its I/O thread keeps it, and the thread's table of them. What would be known of it
+ * to another process, and what HELLO said beyond the session's part of it, is in its ticket: see
+ * book.h.
  *
  * Slots come in chunks that are allocated as they are needed and freed with the table, so that a
  * pointer to a slot stays good; its generation tells whose it is. A handle is thread (8 bits), slot
@@ -31,15 +33,6 @@ typedef struct cscp_summons {
     bool answered;
 } cscp_summons;
 
-/* What HELLO said beyond the session's part of it: the next host must hear it, too. */
-typedef struct cscp_hello_rest {
-    uint64_t boot_id;
-    uint64_t clock_ahead_ms; /* of ours; modulo 2^64 */
-    uint8_t digest[CSCP_DIGEST_SIZE];
-    uint32_t capabilities;
-    bool has_clock;
-} cscp_hello_rest;
-
 /* In the order of use: an event, its acknowledgement and what goes with them touch the first lines
  * only. */
 typedef struct cscp_conn {
@@ -62,6 +55,7 @@ typedef struct cscp_conn {
     bool outside : 1;     /* said HELLO for a serial that nobody owns here, and waits */
     bool fresh : 1;       /* a PROXY header may still come */
     bool relayed : 1;     /* it came by another node: not to be relayed on */
+    bool parking : 1;     /* the slot is in the thread's list of those to be parked */
     bool rest_passed : 1; /* `rest` are another host's frames: passed on, not sent */
     cscp_buffer *in;      /* the beginning of a frame that did not come whole */
     cscp_lanes *lanes;    /* while there are commands */
@@ -83,9 +77,8 @@ typedef struct cscp_conn {
     struct in6_addr peer;
     uint16_t peer_port;
     uint8_t owed_reason;
-    uint8_t n_model, n_firmware;
-    char model[CSCP_NAME_MAX], firmware[CSCP_NAME_MAX];
-    cscp_hello_rest hello;
+    uint16_t n_preface;      /* bytes before HELLO that are understood and still in the socket */
+    struct cscp_row *row;    /* of the lot, where a copy of the socket is; NULL: nowhere */
     struct cscp_link *link; /* while it is to be relayed */
     char *tls_name; /* as the PROXY header says, terminated; NULL = none */
 } cscp_conn;

@@ -2,31 +2,75 @@
 #include "include/cscp.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "attendant.h"
 #include "thread.h"
 
-static int add_thread(cscp *self) {
-    cscp_thread *thread;
-    uint16_t port = self->n_threads > 0 ? self->port : self->config.port;
-    int fd, r;
+/* Names it for the keeper, by generation and number. */
+static int keep(cscp *self, const char *kind, uint64_t generation, uint32_t number, int fd) {
+    char name[CSCP_ROW_NAME];
 
-    r = cscp_listen(&self->config, port, &fd, &self->port);
+    if (!self->has_keeper)
+        return 0;
+    snprintf(name, sizeof(name), "cscp.%s.%llu.%u", kind, (unsigned long long)generation, number);
+    return self->keeper.keep(self->keeper.context, name, fd);
+}
+
+static int listener(cscp *self, cscp_estate *estate, int *ret_fd) {
+    uint32_t i = self->n_threads;
+    uint16_t port = self->port != 0 ? self->port : self->config.port;
+    int r;
+
+    if (i < estate->n_listeners) {
+        *ret_fd = estate->listeners[i];
+        estate->listeners[i] = -1;
+        return 0;
+    }
+    r = cscp_listen(&self->config, port, ret_fd, &self->port);
+    if (r < 0)
+        return r;
+    r = keep(self, "listen", estate->generation + 1, i, *ret_fd);
+    if (r < 0)
+        close(*ret_fd);
+    return r;
+}
+
+static int add_thread(cscp *self, cscp_estate *estate) {
+    cscp_thread *thread;
+    int fd, r = listener(self, estate, &fd);
+
     if (r < 0)
         return r;
     r = cscp_thread_new(self, self->n_threads, fd, &thread);
     if (r < 0)
         return r;
     self->threads[self->n_threads++] = thread;
+    cscp_look_at_the_clocks(thread);
     return 0;
 }
 
-static int build(cscp *self) {
-    int r;
+/* What was inherited becomes ours: from the moment the keeper has our book, the older ones are out
+ * of date; and nothing is received or sent before that. */
+static int take_over(cscp *self, cscp_estate *estate) {
+    uint64_t generation = estate->generation + 1;
+    int r = cscp_estate_settle(self, estate);
 
+    if (r < 0 || !self->has_keeper)
+        return r;
+    r = cscp_attendant_new(&self->keeper, self->n_threads, generation, &self->attendant);
+    if (r == 0)
+        r = keep(self, "book", generation, 0, self->book.fd);
+    for (uint32_t i = 0; r == 0 && i < estate->n_books; i++)
+        self->keeper.drop(self->keeper.context, estate->book_names[i]);
+    return r;
+}
+
+static int prepare(cscp *self) {
     self->taker_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (self->taker_fd < 0)
         return -errno;
@@ -35,13 +79,25 @@ static int build(cscp *self) {
     if (!self->bind_address || !self->threads)
         return -ENOMEM;
     self->config.bind_address = self->bind_address;
-    r = cscp_directory_new(&self->directory);
+    return 0;
+}
+
+static int build(cscp *self, cscp_estate *estate) {
+    int r = prepare(self);
+
+    if (r == 0)
+        r = cscp_directory_new(&self->directory);
     if (r == 0)
         r = cscp_directory_new(&self->relays);
     if (r == 0)
+        r = cscp_book_new(self->has_keeper, self->config.n_io_threads,
+                          cscp_slots_max(&self->config), estate->generation + 1, &self->book);
+    if (r == 0 && estate->n_listeners == 0)
         r = cscp_probe_port(&self->config);
     while (r == 0 && self->n_threads < self->config.n_io_threads)
-        r = add_thread(self);
+        r = add_thread(self, estate);
+    if (r == 0)
+        r = take_over(self, estate);
     for (uint32_t i = 0; r == 0 && i < self->n_threads; i++)
         r = cscp_thread_start(self->threads[i]);
     return r;
@@ -49,6 +105,7 @@ static int build(cscp *self) {
 
 int cscp_new(const cscp_config *config, cscp **ret) {
     const char *why;
+    cscp_estate estate;
     cscp *self;
     int r = cscp_config_check(config, &why);
 
@@ -57,12 +114,21 @@ int cscp_new(const cscp_config *config, cscp **ret) {
     self = aligned_alloc(CSCP_CACHE_LINE, sizeof(*self));
     if (!self)
         return -ENOMEM;
-    *self = (cscp){.config = *config, .taker_fd = -1};
+    *self = (cscp){.config = *config, .taker_fd = -1, .book = {.fd = -1}, .orders = 1};
     if (config->n_trusted > 0)
         memcpy(self->trusted, config->trusted, config->n_trusted * sizeof(*config->trusted));
     self->config.trusted = self->trusted;
+    if (config->keeper) {
+        self->keeper = *config->keeper;
+        self->has_keeper = true;
+    }
+    self->config.inherited = NULL;
+    self->config.n_inherited = 0;
+    self->config.keeper = NULL;
     pthread_mutex_init(&self->ranges_lock, NULL);
-    r = build(self);
+    cscp_estate_open(self, config, &estate);
+    r = build(self, &estate);
+    cscp_estate_done(&estate);
     if (r < 0) {
         cscp_free(self);
         return r;
@@ -79,6 +145,8 @@ cscp *cscp_free(cscp *self) {
         cscp_thread_stop(self->threads[i]);
     for (uint32_t i = 0; i < self->n_threads; i++)
         cscp_thread_free(self->threads[i]);
+    cscp_attendant_free(self->attendant);
+    cscp_book_done(&self->book);
     free(self->threads);
     cscp_directory_free(self->directory);
     cscp_directory_free(self->relays);
@@ -93,6 +161,10 @@ cscp *cscp_free(cscp *self) {
 
 uint16_t cscp_port(const cscp *self) {
     return self->port;
+}
+
+void cscp_get_resumption(const cscp *self, cscp_resumption *ret) {
+    *ret = self->resumption;
 }
 
 void cscp_stop_accepting(cscp *self, bool goaway, uint32_t spread_ms) {

@@ -20,6 +20,7 @@ cscp_conn *cscp_conn_open(cscp_thread *t, int fd, const struct sockaddr_storage 
     }
     c->fd = fd;
     c->fresh = true;
+    cscp_ticket_draw(t, c);
     cscp_conn_set_peer(c, address);
     cscp_session_init(&c->session, &t->now);
     CSCP_COUNT(t, connections, 1);
@@ -41,7 +42,11 @@ void cscp_conn_release(cscp_thread *t, cscp_conn *c) {
 
 void cscp_conn_shut(cscp_thread *t, cscp_conn *c) {
     if (c->fd >= 0) {
-        close(c->fd); /* leaves epoll by itself: nobody else has this socket */
+        /* A copy in the lot would keep it in epoll as well. */
+        if (c->row)
+            epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+        cscp_park_leave(t, c);
+        close(c->fd);
         c->fd = -1;
         CSCP_COUNT(t, connections, -1);
         atomic_fetch_sub_explicit(&t->cscp->n_connections, 1, memory_order_relaxed);
@@ -150,6 +155,7 @@ void cscp_conn_end(cscp_thread *t, cscp_conn *c, cscp_reason reason, uint32_t sp
 
     if (c->session.state == CSCP_CLOSED)
         return;
+    cscp_ticket_tear(t, c);
     count_and_note(t, c, reason);
     said = say_goodbye(t, c, reason, spread_ms);
     cscp_link_end(t, c);

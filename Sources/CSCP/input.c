@@ -14,7 +14,7 @@ static void on_result(cscp_thread *t, cscp_conn *c, const cscp_result *result) {
 
     if (!command) {
         CSCP_COUNT(t, results_unknown, 1);
-        if (cscp_session_unknown_result(&c->session))
+        if (cscp_session_unknown_result(&c->session, t->config))
             cscp_conn_end(t, c, CSCP_REASON_UNKNOWN_RESULT, 0);
         return;
     }
@@ -98,9 +98,9 @@ static size_t take_frames(cscp_thread *t, cscp_conn *c, const uint8_t *bytes, si
     return used;
 }
 
-/* What a load balancer, or a node that relays, says ahead of the controller. Returns how much of
- * bytes[0..n) it is; c->fresh stays true while more of it may come. */
-static size_t take_preface(cscp_thread *t, cscp_conn *c, const uint8_t *bytes, size_t n) {
+/* What a load balancer, or a node that relays, says ahead of the controller. c->fresh stays true
+ * while more of it may come; then c->n_preface of bytes[0..n) are it. */
+static void take_preface(cscp_thread *t, cscp_conn *c, const uint8_t *bytes, size_t n) {
     const cscp_config *config = t->config;
     cscp_proxy proxy;
     size_t used = 0;
@@ -110,18 +110,19 @@ static size_t take_preface(cscp_thread *t, cscp_conn *c, const uint8_t *bytes, s
         !cscp_networks_hold(config->trusted, config->n_trusted, &c->peer)) {
         CSCP_COUNT(t, proxies_refused, 1);
         cscp_conn_end(t, c, CSCP_REASON_PROXY_REFUSED, 0);
-        return 0;
+        return;
     }
     if (r == -EBADMSG) {
         CSCP_COUNT(t, proxies_refused, 1);
         cscp_conn_end(t, c, CSCP_REASON_PROXY_MALFORMED, 0);
-        return 0;
+        return;
     }
     if (r == 0)
-        return 0;
+        return;
     c->fresh = false;
     if (r == -ENOMSG)
-        return 0;
+        return;
+    c->n_preface = (uint16_t)used;
     CSCP_COUNT(t, proxies_taken, 1);
     if (proxy.has_source) {
         c->peer = proxy.source;
@@ -131,7 +132,6 @@ static size_t take_preface(cscp_thread *t, cscp_conn *c, const uint8_t *bytes, s
     c->session.again = proxy.relayed && proxy.again;
     if (proxy.n_tls_name > 0)
         c->tls_name = strndup(proxy.tls_name, proxy.n_tls_name);
-    return used;
 }
 
 /* Keeps what is left of a frame for the next time. */
@@ -188,15 +188,62 @@ static size_t allowance(cscp_thread *t, size_t n_in) {
     return bytes - n_in < CSCP_READ_MAX ? (size_t)(bytes - n_in) : CSCP_READ_MAX;
 }
 
+/* HELLO, and what comes before it. It is looked at in the socket, and taken off once the ticket
+ * says what it was: until then another process would find it there. */
+static void input_hello(cscp_thread *t, cscp_conn *c) {
+    size_t most = allowance(t, 0), used;
+    ssize_t n;
+
+    if (most == 0 || !cscp_list_is_empty(&t->owed)) {
+        cscp_ring_filled(t);
+        return;
+    }
+    n = recv(c->fd, t->read_buffer, most, MSG_PEEK);
+    if (n <= 0) {
+        read_error(t, c, n);
+        return;
+    }
+    if (c->fresh)
+        take_preface(t, c, t->read_buffer, (size_t)n);
+    used = c->n_preface;
+    if (!c->fresh && c->session.state == CSCP_AWAIT_HELLO) {
+        c->session.decoder = (cscp_decoder){0};
+        used += take_frames(t, c, t->read_buffer + used, (size_t)n - used);
+    }
+    if (c->session.state == CSCP_CLOSED)
+        return;
+    if (c->session.state == CSCP_AWAIT_HELLO) {
+        if (c->hup)
+            cscp_conn_end(t, c, CSCP_REASON_PEER_CLOSED, 0);
+        else if ((size_t)n < most)
+            done_reading(c);
+        else if (most == CSCP_READ_MAX)
+            cscp_conn_end(t, c, CSCP_REASON_OUT_OF_TURN, 0);
+        else
+            cscp_ring_filled(t);
+        return;
+    }
+    /* What follows HELLO, if anything does, is read the next time. */
+    CSCP_COUNT(t, bytes_in, used);
+    if (used == (size_t)n && (size_t)n < most && !c->hup)
+        done_reading(c);
+    if (recv(c->fd, t->read_buffer, used, 0) != (ssize_t)used)
+        cscp_conn_end(t, c, CSCP_REASON_CONNECTION_ERROR, 0);
+}
+
 void cscp_input(cscp_thread *t, cscp_conn *c) {
-    size_t n_in, n_bytes, most, used = 0;
+    size_t n_in, n_bytes, most, used;
     ssize_t n;
 
     if (c->session.state == CSCP_CLOSED) {
         drop_input(t, c);
         return;
     }
-    if (c->ranges_version != t->ranges_version && c->session.state != CSCP_AWAIT_HELLO) {
+    if (c->session.state == CSCP_AWAIT_HELLO) {
+        input_hello(t, c);
+        return;
+    }
+    if (c->ranges_version != t->ranges_version) {
         cscp_reconsider(t, c);
         if (c->session.state == CSCP_CLOSED)
             return;
@@ -218,10 +265,7 @@ void cscp_input(cscp_thread *t, cscp_conn *c) {
     if ((size_t)n < most && !c->hup)
         done_reading(c);
     n_bytes = n_in + (size_t)n;
-    if (c->fresh)
-        used = take_preface(t, c, t->read_buffer, n_bytes);
-    if (!c->fresh)
-        used += take_frames(t, c, t->read_buffer + used, n_bytes - used);
+    used = take_frames(t, c, t->read_buffer, n_bytes);
     if (c->session.state == CSCP_CLOSED)
         return;
     keep(t, c, t->read_buffer + used, n_bytes - used);

@@ -184,27 +184,30 @@ void cscp_link_seek(cscp_thread *t, cscp_conn *c, const cscp_way *way) {
  * who has it stored knows it. */
 static size_t write_hello(const cscp_thread *t, const cscp_conn *c, uint8_t *out) {
     const cscp_session *s = &c->session;
+    const cscp_ticket *ticket = cscp_ticket_of(t, c);
     uint64_t last = s->last_seq > s->received ? s->last_seq : s->received;
     cscp_hello hello = {
         .serial = s->serial,
         .version_min = CSCP_VERSION,
         .version_max = CSCP_VERSION,
-        .capabilities = c->hello.capabilities,
-        .boot_id = c->hello.boot_id,
+        .capabilities = ticket->capabilities,
+        .boot_id = ticket->boot_id,
         .log_epoch = s->log_epoch,
         .capacity = s->capacity,
         .oldest_seq = s->oldest_seq,
         .last_seq = last > s->ack_sent ? last : s->ack_sent,
         .acked_seq = s->ack_sent,
         .owner_epoch_seen = s->epoch_seen,
-        .clock_ms = c->hello.has_clock ? t->now.utc_ms + c->hello.clock_ahead_ms : 0,
-        .n_model = c->n_model,
-        .n_firmware = c->n_firmware,
-        .model = c->model,
-        .firmware = c->firmware,
+        .clock_ms = ticket->flags & CSCP_TICKET_HAS_CLOCK
+                        ? t->now.utc_ms + ticket->clock_ahead_ms
+                        : 0,
+        .n_model = ticket->n_model,
+        .n_firmware = ticket->n_firmware,
+        .model = ticket->model,
+        .firmware = ticket->firmware,
     };
 
-    memcpy(hello.digest, c->hello.digest, sizeof(hello.digest));
+    memcpy(hello.digest, ticket->digest, sizeof(hello.digest));
     return cscp_write_hello(out, &hello);
 }
 

@@ -112,6 +112,29 @@ int cscp_listen(const cscp_config *config, uint16_t port, int *ret_fd, uint16_t 
     return 0;
 }
 
+bool cscp_listens_there(const cscp_config *config, int fd, uint16_t *ret_port) {
+    struct sockaddr_storage wanted, found = {0};
+    socklen_t size, n_wanted;
+    int listens = 0;
+
+    size = sizeof(listens);
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 || !listens)
+        return false;
+    size = sizeof(found);
+    if (parse_address(config->bind_address, config->port, &wanted, &n_wanted) < 0 ||
+        getsockname(fd, (struct sockaddr *)&found, &size) < 0)
+        return false;
+    /* "::" where there is only IPv4. */
+    if (found.ss_family == AF_INET && strcmp(config->bind_address, "::") == 0)
+        parse_address("0.0.0.0", config->port, &wanted, &n_wanted);
+    *ret_port = ntohs(((const struct sockaddr_in *)(const void *)&found)->sin_port);
+    if (config->port == 0) /* any port was wanted, and this is the one it became */
+        ((struct sockaddr_in *)(void *)&wanted)->sin_port = htons(*ret_port);
+    /* IPV6_V6ONLY is as it was bound, and cannot be set any more. */
+    return size == n_wanted && memcmp(&found, &wanted, size) == 0 &&
+           set_options(fd, config, AF_INET) == 0 && listen(fd, (int)config->backlog) == 0;
+}
+
 static void watch(cscp_thread *t, uint32_t events) {
     struct epoll_event event = {.events = events, .data.ptr = NULL};
 
@@ -146,6 +169,8 @@ static void accepted(cscp_thread *t, int fd, const struct sockaddr_storage *addr
     if (c) {
         if (over)
             cscp_conn_end(t, c, CSCP_REASON_TOO_MANY_CONNECTIONS, 0);
+        else
+            cscp_park_want(t, c);
         return;
     }
     close(fd);

@@ -11,7 +11,7 @@ static uint64_t clock_us(clockid_t clock) {
     return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-static void look_at_the_clocks(cscp_thread *t) {
+void cscp_look_at_the_clocks(cscp_thread *t) {
     t->now.boot_us = clock_us(CLOCK_BOOTTIME);
     t->now.boot_ms = t->now.boot_us / 1000;
     t->now.utc_ms = clock_us(CLOCK_REALTIME) / 1000;
@@ -259,6 +259,8 @@ static int sleep_ms(cscp_thread *t) {
     wait = cscp_wheel_wait_ms(&t->wheel, t->now.boot_ms);
     if (!cscp_list_is_empty(&t->stalled))
         wait = earlier(wait, CSCP_RETRY_MS);
+    if (t->park.due_ms != 0)
+        wait = earlier(wait, t->park.due_ms > t->now.boot_ms ? t->park.due_ms - t->now.boot_ms : 0);
     if (t->accept_resume_ms != 0)
         wait = earlier(wait, t->accept_resume_ms > t->now.boot_ms
                                  ? t->accept_resume_ms - t->now.boot_ms
@@ -286,7 +288,7 @@ static int wait_for_events(cscp_thread *t, struct epoll_event *events, bool at_o
                             : clock_us(CLOCK_BOOTTIME) + (uint64_t)timeout * 1000 + CSCP_LATE_US;
     n = epoll_wait(t->epoll_fd, events, CSCP_FDS_A_TURN, timeout);
     cscp_mailbox_up(&t->box);
-    look_at_the_clocks(t);
+    cscp_look_at_the_clocks(t);
     *ret_all = n >= 0 && n < CSCP_FDS_A_TURN && t->now.boot_us <= latest_us;
     return n > 0 ? n : 0;
 }
@@ -323,7 +325,9 @@ void *cscp_thread_run(void *argument) {
         if (retry)
             retry_at_ms = t->now.boot_ms + CSCP_RETRY_MS;
         write_the_wanting(t, retry);
+        cscp_park_turn(t);
         cscp_up_publish(t);
     }
+    cscp_park_last(t);
     return NULL;
 }

@@ -67,6 +67,7 @@ static void handle_farewell(cscp_thread *t, const cscp_farewell *farewell) {
 
 static void describe(cscp_thread *t, const cscp_conn *c, cscp_session_info *ret) {
     const cscp_session *s = &c->session;
+    const cscp_ticket *ticket = cscp_ticket_of(t, c);
 
     *ret = (cscp_session_info){
         .connection = cscp_conn_handle(c, t->index),
@@ -84,8 +85,8 @@ static void describe(cscp_thread *t, const cscp_conn *c, cscp_session_info *ret)
         .relayed = c->relayed,
     };
     cscp_conn_peer_text(c, ret->peer);
-    memcpy(ret->model, c->model, c->n_model);
-    memcpy(ret->firmware, c->firmware, c->n_firmware);
+    memcpy(ret->model, ticket->model, ticket->n_model);
+    memcpy(ret->firmware, ticket->firmware, ticket->n_firmware);
     if (c->tls_name)
         snprintf(ret->tls_name, sizeof(ret->tls_name), "%s", c->tls_name);
 }
@@ -111,8 +112,11 @@ static void handle_inquiry(cscp_thread *t, cscp_inquiry *inquiry) {
 static void stop_accepting(cscp_thread *t) {
     t->stopping = true;
     t->accept_resume_ms = 0;
-    if (t->listen_fd >= 0)
+    if (t->listen_fd >= 0) {
+        /* Closing alone would leave it in epoll while the keeper has a copy. */
+        epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, t->listen_fd, NULL);
         close(t->listen_fd);
+    }
     t->listen_fd = -1;
 }
 

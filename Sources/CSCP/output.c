@@ -207,8 +207,10 @@ static bool send_batch(cscp_thread *t, cscp_conn *c, batch *b) {
         c->counted = false;
     if (b->n_bytes == 0)
         return false;
+    cscp_ticket_sending(t, c, b->n_bytes);
     n = send(c->fd, t->write_buffer, b->n_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0) {
+        cscp_ticket_sent(t, c);
         if (errno == EINTR)
             return true;
         if (errno == EAGAIN || errno == ENOBUFS) {
@@ -220,6 +222,7 @@ static bool send_batch(cscp_thread *t, cscp_conn *c, batch *b) {
     }
     if (!commit(t, c, b, (size_t)n))
         return false;
+    cscp_ticket_sent(t, c);
     if ((size_t)n < b->n_bytes) {
         cscp_block(t, c);
         return false;

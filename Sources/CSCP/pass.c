@@ -64,6 +64,7 @@ static bool to_controller(cscp_thread *t, cscp_conn *c, const run *r) {
         return true;
     CSCP_COUNT(t, relay_frames_down, r->n_frames);
     CSCP_COUNT(t, relay_bytes_down, r->n);
+    cscp_ticket_sending(t, c, r->n);
     n = send(c->fd, r->bytes, r->n, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {
         cscp_conn_end(t, c, CSCP_REASON_CONNECTION_ERROR, 0);
@@ -71,8 +72,10 @@ static bool to_controller(cscp_thread *t, cscp_conn *c, const run *r) {
     }
     if (n < 0)
         n = 0;
-    if ((size_t)n == r->n)
+    if ((size_t)n == r->n) {
+        cscp_ticket_sent(t, c);
         return true;
+    }
     c->progress_ms = t->now.boot_ms;
     c->rest = cscp_pool_keep(&t->pool, r->bytes + n, r->n - (size_t)n);
     c->rest_fenced = false;
@@ -81,6 +84,7 @@ static bool to_controller(cscp_thread *t, cscp_conn *c, const run *r) {
         cscp_conn_end(t, c, CSCP_REASON_CONNECTION_ERROR, 0);
         return false;
     }
+    cscp_ticket_sent(t, c);
     cscp_block(t, c);
     cscp_rearm(t, c);
     return true;

@@ -385,6 +385,20 @@ void cscp_session_init(cscp_session *s, const cscp_now *now) {
     };
 }
 
+void cscp_session_resume(cscp_session *s, bool welcomed, uint32_t log_epoch, uint64_t acked,
+                         const cscp_now *now) {
+    cscp_order_begin(s, log_epoch, acked);
+    if (welcomed) {
+        s->again = true;
+        s->restarts = CSCP_RESUMED_RESTARTS - 1; /* and the one that follows */
+        s->decoder.searching = true;
+        s->owner_epoch = s->epoch_seen;
+    }
+    s->state = welcomed ? CSCP_SUSPENDED : CSCP_AWAIT_WELCOME;
+    s->since_ms = now->boot_ms;
+    s->heard_at_ms = now->boot_ms;
+}
+
 void cscp_session_welcome(cscp_session *s, const cscp_config *config, uint64_t owner_epoch,
                           const cscp_now *now) {
     bool first = s->state == CSCP_AWAIT_WELCOME && !s->again;
@@ -439,8 +453,12 @@ void cscp_session_close(cscp_session *s) {
     s->ack_due_ms = 0;
 }
 
-bool cscp_session_unknown_result(cscp_session *s) {
-    return ++s->unknown_results > CSCP_UNKNOWN_RESULTS_MAX;
+bool cscp_session_unknown_result(cscp_session *s, const cscp_config *config) {
+    uint32_t most = CSCP_UNKNOWN_RESULTS_MAX;
+
+    if (s->again)
+        most += config->commands_max;
+    return ++s->unknown_results > most;
 }
 
 void cscp_session_goaway(cscp_session *s, cscp_reason reason, uint32_t spread_ms) {

@@ -16,6 +16,11 @@
  * dropped, not held against the controller. The same goes for a first WELCOME here when another host
  * has welcomed the controller on its connection before (`again`).
  *
+ * Resumed. The process that had the connection is gone, and whatever it had read and sent is known
+ * only as far as its ticket says (book.h). The bytes begin within a frame, perhaps; so the search for
+ * the first whole one is no fault. How many WELCOMEs of that process, and of those before it, the
+ * controller has yet to read, nobody knows: as many as CSCP_RESUMED_RESTARTS are reckoned with.
+ *
  * Relayed. Another host serves the controller; its frames pass (CSCP_ACT_PASS), and the session only
  * remembers what it must know to go on without that host: the log, what was acknowledged, the
  * highest epoch. Order and windows are the other host's to judge. */
@@ -58,6 +63,7 @@ enum {
     CSCP_CLOCK_STEP_MS = 200,       /* a step of the host's clock that is told at once */
     CSCP_ASK_MS = 100,              /* without another host after one: less is not worth a PING */
     CSCP_UNKNOWN_RESULTS_MAX = 64,  /* a controller remembers as many: more cannot be honest */
+    CSCP_RESUMED_RESTARTS = 16, /* as many windows of 64 as strays are let pass */
 };
 
 typedef struct cscp_session {
@@ -79,8 +85,8 @@ typedef struct cscp_session {
     uint8_t state;        /* cscp_session_state */
     uint8_t owe;
     uint8_t goaway_reason;
-    uint16_t unknown_results;
     uint32_t rtt_us;
+    uint32_t unknown_results;
 
     uint64_t resume_from; /* of the newest WELCOME */
     uint64_t gap_excess;  /* by how much the gaps in the window are longer than a record each */
@@ -130,6 +136,11 @@ static inline bool cscp_session_is_welcomed(const cscp_session *s) {
 }
 
 void cscp_session_init(cscp_session *s, const cscp_now *now);
+/* Goes on with a controller that has said HELLO to another process, and was `welcomed` or not: serial,
+ * session_id, epoch_seen, capacity, oldest_seq, last_seq and `again` are set already. `acked`: at
+ * least what the controller was told, at most what is stored. */
+void cscp_session_resume(cscp_session *s, bool welcomed, uint32_t log_epoch, uint64_t acked,
+                         const cscp_now *now);
 
 /* Takes one frame from the start of buf[0..n). Returns 1 with *ret_action, or 0 when more bytes are
  * needed; either way *ret_consumed bytes are used up. After CSCP_ACT_CLOSE the caller calls
@@ -159,8 +170,9 @@ bool cscp_session_ack(cscp_session *s, const cscp_config *config, uint32_t log_e
 /* Records received and not acknowledged. */
 uint64_t cscp_session_unacked(const cscp_session *s);
 
-/* A RESULT for a command that is not awaited. True when that was one too many. */
-bool cscp_session_unknown_result(cscp_session *s);
+/* A RESULT for a command that is not awaited. True when that was one too many. Another host's may be
+ * answered to us. */
+bool cscp_session_unknown_result(cscp_session *s, const cscp_config *config);
 
 /* Owes GOAWAY without ending anything. */
 void cscp_session_goaway(cscp_session *s, cscp_reason reason, uint32_t spread_ms);

@@ -101,6 +101,7 @@ static size_t write_welcome(const cscp_session *s, const cscp_config *config, co
         .t2_ms = config->t2_ms,
         .t3_ms = config->t3_ms,
         .bulk_window = config->bulk_window,
+        .flags = s->again ? CSCP_WELCOME_RESUMED : 0,
     };
 
     return cscp_write_welcome(out, &welcome);

@@ -21,18 +21,24 @@ static int watch(cscp_thread *t) {
     return 0;
 }
 
-static int allocate(cscp_thread *t) {
+uint32_t cscp_slots_max(const cscp_config *config) {
     /* Beyond the connections: those refused but lingering, and those whose end was not taken
      * yet. */
-    uint64_t beyond = CSCP_LINGERING_MAX + t->config->ring_bytes / sizeof(cscp_record);
-    uint64_t wanted = t->config->connections_max + beyond;
-    uint32_t slots_max = wanted < CSCP_SLOTS_MAX ? (uint32_t)wanted : CSCP_SLOTS_MAX;
-    int r = cscp_table_init(&t->table, slots_max);
+    uint64_t beyond = CSCP_LINGERING_MAX + config->ring_bytes / sizeof(cscp_record);
+    uint64_t wanted = (config->connections_max + beyond + CSCP_CHUNK - 1) / CSCP_CHUNK * CSCP_CHUNK;
+
+    return wanted < CSCP_SLOTS_MAX ? (uint32_t)wanted : CSCP_SLOTS_MAX;
+}
+
+static int allocate(cscp_thread *t) {
+    int r = cscp_table_init(&t->table, cscp_slots_max(t->config));
 
     if (r == 0)
         r = cscp_ring_init(&t->ring, t->config->ring_bytes);
     if (r < 0)
         return r;
+    t->tickets = cscp_book_share(&t->cscp->book, t->index);
+    t->names = cscp_book_names(&t->cscp->book, t->index);
     t->read_buffer = malloc(CSCP_FRAME_MAX + CSCP_READ_MAX);
     t->write_buffer = malloc(CSCP_FRAME_MAX + CSCP_WRITE_MAX + t->config->relay_buffer);
     return t->read_buffer && t->write_buffer ? 0 : -ENOMEM;
@@ -117,6 +123,7 @@ cscp_thread *cscp_thread_free(cscp_thread *t) {
     for (uint32_t i = 0; i < cscp_table_n_slots(&t->table); i++)
         free_conn(cscp_table_slot(&t->table, i));
     cscp_table_done(&t->table);
+    cscp_park_done(&t->park);
     cscp_ring_done(&t->ring);
     cscp_pool_done(&t->pool);
     cscp_mail_done(&t->mail);

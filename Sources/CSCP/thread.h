@@ -10,11 +10,13 @@
 
 #include <pthread.h>
 
+#include "book.h"
 #include "conn.h"
 #include "counters.h"
 #include "directory.h"
 #include "link.h"
 #include "mailbox.h"
+#include "park.h"
 #include "ranges.h"
 #include "record.h"
 #include "ring.h"
@@ -69,6 +71,9 @@ struct cscp_thread {
     uint64_t busy_noticed_ms;
     uint32_t suppressed;
     cscp_mail mail;
+    cscp_park park;
+    cscp_ticket *tickets; /* of the slots */
+    char *names;          /* ... CSCP_TLS_NAME_MAX each */
     uint8_t *read_buffer;  /* CSCP_FRAME_MAX + CSCP_READ_MAX */
     uint8_t *write_buffer; /* CSCP_FRAME_MAX + CSCP_WRITE_MAX + config->relay_buffer */
     cscp_wheel wheel;
@@ -88,6 +93,11 @@ struct cscp {
     cscp_thread **threads;
     cscp_directory *directory;
     cscp_directory *relays; /* not sessions: for lists only */
+    cscp_keeper keeper;
+    bool has_keeper;
+    cscp_book book;
+    struct cscp_attendant *attendant; /* with a keeper only */
+    cscp_resumption resumption;
 
     _Alignas(64) _Atomic uint64_t valid_until;
     _Atomic uint64_t ranges_version; /* newer than a thread's: look at `ranges` */
@@ -96,6 +106,7 @@ struct cscp {
 
     _Alignas(64) _Atomic uint64_t n_connections;
     _Atomic uint64_t n_relays;
+    _Atomic uint64_t orders; /* HELLOs taken, by all processes so far */
     _Atomic uint64_t handshake_at_ns; /* token bucket: when the next is due at the full rate */
 
     /* The taker */
@@ -106,6 +117,8 @@ struct cscp {
 };
 
 /* --- thread.c */
+/* Connections a thread has room for. */
+uint32_t cscp_slots_max(const cscp_config *config);
 int cscp_thread_new(struct cscp *cscp, uint32_t index, int listen_fd, cscp_thread **ret);
 cscp_thread *cscp_thread_free(cscp_thread *t);
 int cscp_thread_start(cscp_thread *t);
@@ -114,6 +127,7 @@ void cscp_thread_stop(cscp_thread *t);
 
 /* --- loop.c */
 void *cscp_thread_run(void *t);
+void cscp_look_at_the_clocks(cscp_thread *t);
 /* The ring has no room: nothing is read until it has `cscp_room_enough()`. */
 void cscp_ring_filled(cscp_thread *t);
 static inline uint64_t cscp_room_enough(const cscp_ring *ring) {
@@ -131,6 +145,8 @@ bool cscp_fence_is_open(const cscp_thread *t);
 /* --- listen.c */
 /* -errno */
 int cscp_listen(const cscp_config *config, uint16_t port, int *ret_fd, uint16_t *ret_port);
+/* Does that socket listen where the configuration says? */
+bool cscp_listens_there(const cscp_config *config, int fd, uint16_t *ret_port);
 /* -EADDRINUSE when somebody listens there, though SO_REUSEPORT would let us join. */
 int cscp_probe_port(const cscp_config *config);
 void cscp_accept(cscp_thread *t);
@@ -179,6 +195,41 @@ void cscp_conn_shut(cscp_thread *t, cscp_conn *c);
 void cscp_conn_release(cscp_thread *t, cscp_conn *c);
 /* Lets go of the session's commands: what waits is unsent, what is awaited is forgotten. */
 void cscp_drop_commands(cscp_thread *t, cscp_conn *c);
+
+/* --- ticket.c */
+/* The slot has a new connection. */
+void cscp_ticket_draw(cscp_thread *t, const cscp_conn *c);
+/* No other process is to go on with it. */
+void cscp_ticket_tear(cscp_thread *t, const cscp_conn *c);
+/* Its HELLO is accepted. Before it is taken off the socket. */
+void cscp_ticket_hello(cscp_thread *t, const cscp_conn *c, const cscp_hello *hello);
+/* Before n bytes are sent, which may end within a frame. */
+void cscp_ticket_sending(cscp_thread *t, const cscp_conn *c, size_t n);
+/* After that: all is sent but c->rest. */
+void cscp_ticket_sent(cscp_thread *t, const cscp_conn *c);
+static inline cscp_ticket *cscp_ticket_of(const cscp_thread *t, const cscp_conn *c) {
+    return &t->tickets[c->slot];
+}
+
+/* --- resume.c */
+/* What was inherited, sorted out. */
+typedef struct cscp_estate {
+    int listeners[64];
+    char listener_names[64][CSCP_ROW_NAME];
+    uint32_t n_listeners;
+    cscp_row *rows;
+    cscp_book book; /* .bytes: NULL = none that can be read */
+    char book_names[64][CSCP_ROW_NAME];
+    uint32_t n_books;
+    uint64_t generation; /* the highest there is */
+} cscp_estate;
+
+/* Takes the descriptors. */
+void cscp_estate_open(struct cscp *cscp, const cscp_config *config, cscp_estate *ret);
+/* Gives the threads, none of which runs yet, the connections to go on with. 0, -ENOMEM. */
+int cscp_estate_settle(struct cscp *cscp, cscp_estate *estate);
+/* Closes what is left. */
+void cscp_estate_done(cscp_estate *estate);
 
 /* --- upward.c */
 /* Room for one more record of any kind, with nothing owed before it? */

@@ -93,6 +93,7 @@ void cscp_up_result(cscp_thread *t, const cscp_conn *c, const cscp_result *resul
 void cscp_up_session(cscp_thread *t, const cscp_conn *c, cscp_message_kind kind,
                      uint64_t owner_epoch) {
     const cscp_session *s = &c->session;
+    const cscp_ticket *ticket = cscp_ticket_of(t, c);
     char peer[CSCP_PEER_TEXT];
     size_t n_peer = cscp_conn_peer_text(c, peer);
     cscp_record *record = begin(t, kind, peer, n_peer);
@@ -111,11 +112,11 @@ void cscp_up_session(cscp_thread *t, const cscp_conn *c, cscp_message_kind kind,
         .oldest_seq = s->oldest_seq,
         .last_seq = s->last_seq,
         .epoch_seen = s->epoch_seen,
-        .n_model = c->n_model,
-        .n_firmware = c->n_firmware,
+        .n_model = ticket->n_model,
+        .n_firmware = ticket->n_firmware,
     };
-    memcpy(more->model, c->model, c->n_model);
-    memcpy(more->firmware, c->firmware, c->n_firmware);
+    memcpy(more->model, ticket->model, ticket->n_model);
+    memcpy(more->firmware, ticket->firmware, ticket->n_firmware);
 }
 
 static void emit_command(cscp_thread *t, cscp_pending *command) {

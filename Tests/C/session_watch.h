@@ -87,7 +87,7 @@ static inline void watch_action(watch *w, const cscp_action *action) {
         break;
     case CSCP_ACT_RESULT:
         CHECK_EQ(w->s.state, CSCP_OPEN);
-        if (cscp_session_unknown_result(&w->s)) watch_close(w);
+        if (cscp_session_unknown_result(&w->s, &w->config)) watch_close(w);
         break;
     case CSCP_ACT_BEHIND:
         CHECK_EQ(w->s.state, CSCP_OPEN);

@@ -36,6 +36,26 @@ enum {
     CSCP_TLS_NAME_MAX = 64, /* common name in a client's certificate */
 };
 
+/* --- The parking lot: connections that outlive the process -------------------------------------- */
+
+/* Whoever keeps descriptors for the next process, whatever becomes of this one: the service manager.
+ * Called from cscp_new(), and then from a thread of the layer's own, one call at a time; may block.
+ * `context` is passed on. */
+typedef struct cscp_keeper {
+    /* Keeps a copy of fd under this name (printable, without ':', under 64 bytes). 0 once nothing
+     * this process does can undo it but drop(); or -errno. */
+    int (*keep)(void *_Nullable context, const char *name, int fd);
+    /* Keeps what has this name no longer. 0, or -errno. */
+    int (*drop)(void *_Nullable context, const char *name);
+    void *_Nullable context;
+} cscp_keeper;
+
+/* What the former process had the keeper keep, as this one was given it. */
+typedef struct cscp_inherited {
+    const char *name;
+    int fd;
+} cscp_inherited;
+
 typedef struct cscp_config {
     const char *bind_address;       /* numeric IPv4 or IPv6; "::" takes both. Copied. */
     uint16_t port;                  /* 0 = any free one, see cscp_port() */
@@ -66,6 +86,14 @@ typedef struct cscp_config {
     uint32_t relay_buffer;             /* bytes that may wait for a slow side, in each direction,
                                           8,192 ... 32,768; default 16,384; none when idle */
     uint32_t relay_connect_timeout_ms; /* 10 ... 60,000; default 1,000 */
+    /* With a keeper the listeners and, from 100 ms after they were accepted, all connections outlive
+     * this process: the next one that is given what the keeper has goes on with them. Copied; default
+     * none. */
+    const cscp_keeper *_Nullable keeper;
+    /* Copied. Of every fd whose name begins with "cscp." cscp_new() is the owner from the moment the
+     * configuration was found sound; others are not looked at. */
+    const cscp_inherited *_Nullable inherited;
+    uint32_t n_inherited;
 } cscp_config;
 
 /* Fills in the defaults. */
@@ -79,10 +107,28 @@ int cscp_config_check(const cscp_config *config, const char *_Nullable *_Nonnull
  * welcomed before cscp_set_ranges() and cscp_set_valid_until(). -EADDRINUSE and the like from
  * bind(). */
 int cscp_new(const cscp_config *config, cscp *_Nullable *_Nonnull ret);
-/* Stops the threads and closes what is open. NULL is fine. Returns NULL. */
+/* Stops the threads and closes what is open: what is parked goes on with the next process, if there
+ * is one. NULL is fine. Returns NULL. */
 cscp *_Nullable cscp_free(cscp *_Nullable self);
 /* The port that was bound. */
 uint16_t cscp_port(const cscp *self);
+
+/* What became of what was inherited. */
+typedef struct cscp_resumption {
+    uint32_t listeners;   /* gone on with */
+    uint32_t rows;        /* of the lot */
+    uint32_t connections; /* gone on with: `welcomed` of them get another WELCOME */
+    uint32_t welcomed;
+    uint32_t ended;       /* sockets of connections that had ended, or that their peers reset */
+    uint32_t stateless;   /* sockets of which nothing is known: closed; controllers connect again */
+    uint32_t socketless;  /* connections without a socket: accepted just before the end */
+    uint32_t unsound;     /* entries of the state that cannot be right */
+    uint32_t undescribed; /* messages with sockets there were no descriptors for: they stay with the
+                             keeper, and their controllers unserved */
+    bool unknown_version; /* the state is of a later version, or none of ours: that is why */
+} cscp_resumption;
+
+void cscp_get_resumption(const cscp *self, cscp_resumption *ret);
 
 /* Stops accepting; with `goaway`, also tells every controller to go (reason stopping) and to come
  * back after a random part of spread_ms. Connections stay until the peers close or cscp_free(). */
@@ -267,6 +313,9 @@ typedef struct cscp_counters {
     uint64_t relay_attaches, relay_losses, relay_failures;
     uint64_t relay_frames_up, relay_bytes_up, relay_frames_down, relay_bytes_down;
     uint64_t relays; /* now, attached or not */
+    /* The parking lot: messages that parked sockets, attempts in vain, rows replaced */
+    uint64_t park_batches, park_failures, rows_swept;
+    uint64_t parked; /* connections whose socket is parked, now */
     uint64_t closed[CSCP_REASON_MAX + 1]; /* connections ended, by reason */
     uint64_t connections; /* now, welcomed or not */
     uint64_t sessions;    /* now, welcomed */

@@ -11,7 +11,8 @@ struct LayerMetric: Sendable {
   var label: (key: String, value: String)?
   let value: @Sendable (cscp_counters) -> UInt64
 
-  static let all: [LayerMetric] = connections + relays + traffic + events + commands + inside
+  static let all: [LayerMetric] =
+    connections + relays + traffic + events + commands + parking + inside
 
   private static let connections: [LayerMetric] = [
     gauge("connections", "Controllers' connections open now, welcomed or not.") { $0.connections },
@@ -98,6 +99,19 @@ struct LayerMetric: Sendable {
     counter(
       "results_unknown_total", "RESULT frames for commands that were not awaited, dropped."
     ) { $0.results_unknown },
+  ]
+
+  private static let parking: [LayerMetric] = [
+    gauge("connections_parked", "Connections that would outlive this process, now.") { $0.parked },
+    counter("park_batches_total", "Messages by which sockets were put into the parking lot.") {
+      $0.park_batches
+    },
+    counter("park_failures_total", "Attempts to park sockets that failed; must stay 0.") {
+      $0.park_failures
+    },
+    counter("park_rows_swept_total", "Rows of the parking lot replaced, closed sockets left out.") {
+      $0.rows_swept
+    },
   ]
 
   private static let inside: [LayerMetric] = [
