@@ -59,7 +59,7 @@ class Process:
     It is in a session of its own, so that a ctrl-C at the terminal reaches only whoever started it.
     """
 
-    def __init__(self, name, argv, folder, environment=None, stdout=None, stderr=None):
+    def __init__(self, name, argv, folder, environment=None, stdout=None, stderr=None, pass_fds=()):
         self.name = name
         self.argv = [str(part) for part in argv]
         self.log_path = folder / f"{name}.log"
@@ -74,6 +74,7 @@ class Process:
                     env=clean_environment(environment),
                     start_new_session=True,
                     preexec_fn=_die_with_parent,
+                    pass_fds=pass_fds,
                 )
             except OSError as error:
                 raise Failure(f"{name} cannot be started: {error}") from error

@@ -156,6 +156,16 @@ extension ConfigurationOption {
       set: { (draft, text) throws(Objection) in draft.rest.window = try EventWindow(parsing: text)
       },
       show: { $0.window.description }),
+    ConfigurationOption(
+      name: "parking", form: .toggle, section: .controllers,
+      summary:
+        "Leave the connections to the next process of the unit when this one ends; the service"
+        + " manager keeps them meanwhile",
+      allowed: "true or false", standard: "false",
+      set: { (draft, text) throws(Objection) in
+        draft.rest.parking = try SettingValue.truth(text)
+      },
+      show: { "\($0.parking)" }),
     time(
       "t1", "How long a controller may take to answer a PING", .milliseconds(100)...(.seconds(600)),
       standard: .seconds(15), \.t1),

@@ -44,6 +44,8 @@ public struct NodeConfiguration: Sendable, Equatable {
   public var logLevel: LogThreshold = .info
   /// A file that exists, with the bound ports in it, while the node serves.
   public var readyFile: String?
+  /// Connections outlive the process; the service manager keeps them.
+  public var parking = false
   /// Check configuration and connectivity, then exit.
   public var check = false
   /// Plain TCP off loopback is the operator's decision.

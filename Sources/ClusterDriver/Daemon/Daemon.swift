@@ -11,6 +11,10 @@ import Logging
 /// SIGINT: no new controllers, those that are here are told to go, what is under way is carried to its
 /// end within a limit, what the node owns is given back, and then everything is closed. A second
 /// signal ends the process at once.
+///
+/// With `--parking` it is not for this process to say whether it ends for good: the service manager
+/// says so, by keeping the connections or not. So nobody is told to go and nothing is given back; what
+/// the vendor app has not acknowledged comes again, to the next process.
 final class Daemon {
   /// Controllers that are told to go come back after a random part of this.
   static let goAwaySpread: Duration = .seconds(2)
@@ -76,6 +80,7 @@ final class Daemon {
       self.readyFile = file
     }
     csys_notify_send("READY=1", nil, 0)
+    self.tellWhatWasLeft()
     self.log.notice(
       "serving controllers",
       metadata: [
@@ -84,6 +89,12 @@ final class Daemon {
         "vendor": "\(self.config.vendor)", "redis": "\(self.config.redis)",
         "version": "\(NodeVersion.current)",
       ])
+  }
+
+  private func tellWhatWasLeft() {
+    let resumption = self.node.layer.resumption
+    if let summary = resumption.summary { self.log.notice("\(summary)") }
+    if let trouble = resumption.trouble { self.log.error("\(trouble)") }
   }
 
   private func startAdmin(port: UInt16) throws -> AdminAddress {
@@ -124,6 +135,7 @@ final class Daemon {
     csys_notify_send("STOPPING=1", nil, 0)
     self.node.state = .stopping
     self.readyFile?.remove()
+    guard !self.node.layer.isParked else { return }
     self.node.layer.stopAccepting(
       goAway: true, spreadMs: UInt32(Daemon.goAwaySpread.millisecondsRoundedUp))
     self.node.ownership.stop()

@@ -33,7 +33,9 @@ final class Node: Sendable {
   /// Binds the controllers' port, and reaches for Redis. Nothing is served yet.
   init(_ config: NodeConfiguration, log: NodeLog) throws {
     let settings = CommandMachine.Settings()
-    let layer = try ControllerLayer(config.layer)
+    let parking = try Parking.of(
+      config, environment: ProcessEnvironment.variables, pid: getpid())
+    let layer = try ControllerLayer(config.layer, parking: parking)
     let outbox = Outbox(bytesMax: config.inFlightBytes)
     let name = config.nodeName(boundPort: layer.port, hostname: hostName())
     let commands = CommandPipeline(

@@ -9,6 +9,8 @@ final class ControllerLayer: @unchecked Sendable {
   // Unchecked: cscp.h promises that its functions may be called from any thread, and the handle
   // never changes between init and deinit.
   private let handle: OpaquePointer
+  /// Lives as long as the handle, which calls it.
+  private let store: DescriptorStore?
 
   struct Failure: Error, CustomStringConvertible {
     /// errno, positive.
@@ -17,19 +19,14 @@ final class ControllerLayer: @unchecked Sendable {
   }
 
   /// Binds and starts the I/O threads; no controller is welcomed before `own`.
-  init(_ settings: LayerSettings) throws(Failure) {
+  init(_ settings: LayerSettings, parking: Parking? = nil) throws(Failure) {
     var handle: OpaquePointer?
     let result = settings.bind.withCString { (bind) -> (code: Int32, why: String) in
       withUnsafeTemporaryAllocation(of: cscp_config.self, capacity: 1) { room in
         let config = room.baseAddress!
         return settings.trusted.map { cscp_network($0) }.withUnsafeBufferPointer { trusted in
           settings.set(config, bind: bind, trusted: trusted)
-          var why: UnsafePointer<CChar>?
-          guard cscp_config_check(config, &why) == 0 else {
-            return (EINVAL, why.map { String(cString: $0) } ?? "invalid configuration")
-          }
-          let code = -cscp_new(config, &handle)
-          return (code, code == 0 ? "" : errorText(code))
+          return ControllerLayer.open(config, parking, &handle)
         }
       }
     }
@@ -39,10 +36,43 @@ final class ControllerLayer: @unchecked Sendable {
         description: "controllers cannot be served on port \(settings.port): \(result.why)")
     }
     self.handle = handle
+    self.store = parking?.store
+  }
+
+  private static func open(
+    _ config: UnsafeMutablePointer<cscp_config>, _ parking: Parking?, _ handle: inout OpaquePointer?
+  ) -> (code: Int32, why: String) {
+    func open() -> (code: Int32, why: String) {
+      var why: UnsafePointer<CChar>?
+      guard cscp_config_check(config, &why) == 0 else {
+        return (EINVAL, why.map { String(cString: $0) } ?? "invalid configuration")
+      }
+      let code = -cscp_new(config, &handle)
+      return (code, code == 0 ? "" : errorText(code))
+    }
+    guard let parking else { return open() }
+    return withUnsafePointer(to: parking.store.keeper) { keeper in
+      parking.withInherited { inherited in
+        config.pointee.keeper = keeper
+        config.pointee.inherited = inherited.baseAddress
+        config.pointee.n_inherited = UInt32(inherited.count)
+        return open()
+      }
+    }
   }
 
   deinit {
     cscp_free(self.handle)
+  }
+
+  /// Do the connections outlive this process?
+  var isParked: Bool { self.store != nil }
+
+  /// What became of what the former process left.
+  var resumption: cscp_resumption {
+    var resumption = cscp_resumption()
+    cscp_get_resumption(self.handle, &resumption)
+    return resumption
   }
 
   var port: UInt16 { cscp_port(self.handle) }

@@ -105,9 +105,9 @@ struct ConfigurationReaderTests {
     ("cluster", "north"), ("peers", "[::1]:0"), ("tolerance", "3"),
     ("trusted-proxies", "10.0.0.0/24,2001:db8::1"), ("state-file", "/tmp/state"),
     ("admin", "unix:/run/x.sock"), ("metrics", "[::1]:0"), ("io-threads", "3"),
-    ("connections-max", "1000000"), ("window", "1024/1"), ("t1", "1m"), ("t2", "20ms"),
-    ("t3", "1h"), ("in-flight-bytes", "64KiB"), ("log", "stderr"), ("log-level", "trace"),
-    ("ready-file", "/tmp/ready"), ("insecure", "true"), ("check", "true"),
+    ("connections-max", "1000000"), ("window", "1024/1"), ("parking", "true"), ("t1", "1m"),
+    ("t2", "20ms"), ("t3", "1h"), ("in-flight-bytes", "64KiB"), ("log", "stderr"),
+    ("log-level", "trace"), ("ready-file", "/tmp/ready"), ("insecure", "true"), ("check", "true"),
   ]
 
   @Test("an empty variable counts as not set")

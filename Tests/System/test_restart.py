@@ -1,0 +1,63 @@
+"""A node is restarted, crashes and is killed: its controllers do not notice."""
+
+import signal
+
+import pytest
+
+from process import wait_for
+from service import Unit
+
+CONTROLLERS = 1000
+RESTARTS = 4
+
+
+def restarted(lab, unit, vendor, how, capsys, controllers=CONTROLLERS):
+    """Restarts the unit again and again under a fleet; returns the fleet's report."""
+    fleet = lab.fleet(unit, controllers, 5, "14s", vendor=vendor, options=["--drain", "30s"])
+    fleet.wait_connected(controllers)
+    unit.wait_parked(controllers)
+    took = []
+    for _ in range(RESTARTS):
+        took.append(unit.restart(how))
+        unit.wait_served(controllers)
+        # As long as events flow the next one comes in the middle of them.
+        at = unit.metrics()["cluster_driver_events_received_total"]
+        wait_for(lambda: unit.metrics()["cluster_driver_events_received_total"] > at + controllers, 20,
+                 "events flow again")
+    report = fleet.report(90)
+    with capsys.disabled():
+        print(f"\n  {signal.Signals(how).name}, {controllers} controllers, {RESTARTS} times: "
+              f"{report['reconnects']} reconnects, {report['lost']} lost, {report['duplicated']} duplicated; "
+              f"serving again after {', '.join(f'{s * 1000:.0f}' for s in took)} ms; "
+              f"gap {report['gap_ms']}; {len(unit.store.names())} entries kept")
+    return report
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT, signal.SIGTERM])
+def test_no_controller_notices_that_its_node_was_restarted(lab, how, capsys):
+    vendor = lab.vendor(db="memory:")
+    unit = Unit(lab, "unit", "memory:", vendor)
+    report = restarted(lab, unit, vendor, how, capsys)
+    assert report["exit"] == 0, report
+    assert report["reconnects"] == 0 and report["connects"] == CONTROLLERS, report
+    assert report["lost"] == 0 and report["duplicated"] == 0, report
+    assert report["handovers"] >= RESTARTS * CONTROLLERS, report
+    assert len(unit.store.names()) < 20
+    text = unit.process.log_path.read_text()
+    assert text.count(f"going on with {CONTROLLERS} connections of the former process") == RESTARTS, text
+
+
+def test_in_a_cluster_a_killed_node_goes_on_with_its_controllers(lab, capsys):
+    redis, vendor = lab.redis(), lab.vendor(db="memory:")
+    unit = Unit(lab, "unit", redis, vendor)
+    report = restarted(lab, unit, vendor, signal.SIGKILL, capsys, controllers=500)
+    assert report["exit"] == 0 and report["reconnects"] == 0, report
+    assert report["lost"] == 0 and report["duplicated"] == 0, report
+
+
+def test_without_a_service_manager_parking_is_refused_with_what_to_do(lab):
+    code, _, errors = lab.run(
+        "cluster-driver", "--port", 0, "--redis", "memory:", "--vendor", "grpc://127.0.0.1:1",
+        "--admin", f"unix:{lab.folder / 'a.sock'}", "--metrics", "off", "--log", "stderr", "--parking")
+    assert code == 1
+    assert "FileDescriptorStoreMax=" in errors and "NOTIFY_SOCKET" in errors, errors
