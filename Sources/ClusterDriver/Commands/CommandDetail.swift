@@ -19,4 +19,11 @@ enum CommandDetail {
   static let tooManyOnNode = "the node has too many commands without a result; try again later"
   static let tooManyForController =
     "the controller has too many commands without a result; try again later"
+  static let noBody = "its text is missing from the mailbox, or has more than 8192 bytes"
+  static let perhapsSent =
+    """
+    the deadline (not_after) passed while the controller was away: it was given to it before, or to a \
+    node that is gone, and may have been carried out
+    """
+  static let keptForLong = "the controller did not come within seven days"
 }

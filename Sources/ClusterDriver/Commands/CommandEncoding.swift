@@ -25,12 +25,14 @@ enum CommandEncoding {
   private static let durationMaxMs: UInt32 = 3_600_000
   private static let rebootDelayMaxMs: UInt32 = 60_000
 
-  /// - Parameter channel: the serial the command came in for, when the place it came from names one;
-  ///   the command's own may then be 0, and must not be another.
+  /// - Parameters:
+  ///   - channel: the serial the command came in for, when the place it came from names one; the
+  ///     command's own may then be 0, and must not be another.
+  ///   - given: likewise its id; the command's own may then be empty.
   static func encode(
-    _ command: Clusterdriver_V1_Command, channel: UInt64? = nil
+    _ command: Clusterdriver_V1_Command, channel: UInt64? = nil, id given: CommandID? = nil
   ) -> Result<ControllerCommand, Refusal> {
-    let id = CommandID(command.id)
+    let id = given ?? CommandID(command.id)
     var serial = command.serial
     do throws(Complaint) {
       if let channel {
@@ -39,6 +41,9 @@ enum CommandEncoding {
             "serial \(serial) does not agree with channel \(channel); leave it out or make them the same"
         }
         serial = channel
+      }
+      if let given, !command.id.isEmpty, CommandID(command.id) != given {
+        throw "its id does not agree with \(given), under which it was posted; leave it out"
       }
       guard let id else {
         throw "id must be 16 bytes, not all 0 (a random UUID), not \(command.id.count) bytes"

@@ -89,6 +89,8 @@ struct CommandMachine: Sendable {
     case finish(FinishedCommand)
     /// A result that was finished before, asked for again.
     case deliverAgain(FinishedCommand)
+    /// A letter's command that cannot be carried out now: it goes back into the mailbox without a result.
+    case putBack(CommandID)
     /// Answer with `passed`.
     case pass(PassBatch)
     /// Answer with `awaited`.
@@ -275,6 +277,10 @@ struct CommandMachine: Sendable {
   /// Whether the controller is this node's, and has been since the command came in time from its
   /// giver: then nobody else can have had it carried out.
   func isSole(_ entry: Pending, at now: Moment) -> Bool {
+    // Of a letter Redis says whether anybody has sent it, and gives it to the owner only.
+    if entry.door == .mailbox, case .mine = self.standing(of: entry.command.serial, at: now) {
+      return !entry.wasSent && !entry.isShared
+    }
     guard let epoch = entry.epoch, !entry.wasSent, !entry.isShared else { return false }
     return self.standing(of: entry.command.serial, at: now) == .mine(epoch)
   }

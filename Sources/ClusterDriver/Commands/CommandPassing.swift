@@ -44,6 +44,8 @@ extension CommandMachine {
   /// Not this node's to end, as far as it knows.
   mutating func hold(_ id: CommandID, at now: Moment) -> [Directive] {
     guard let entry = self.pending[id] else { return [] }
+    // Its next owner takes it out of the mailbox.
+    if entry.door == .mailbox { return self.putBack(entry, at: now) }
     if !entry.phase.isAway, self.away.count >= self.settings.awayMax {
       return self.finish(id, .offline, detail: CommandDetail.tooManyAway, at: now)
     }

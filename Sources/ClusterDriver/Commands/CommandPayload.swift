@@ -16,22 +16,25 @@ enum CommandPayload {
     return serial
   }
 
+  /// - Parameter given: the id, where the place it came from names one.
   static func decode(
-    _ payload: [UInt8], channel: UInt64
+    _ payload: [UInt8], channel: UInt64, id given: CommandID? = nil
   ) -> Result<ControllerCommand, CommandEncoding.Refusal> {
     guard payload.count <= Self.bytesMax else {
       return .failure(
         CommandEncoding.Refusal(
-          id: nil, serial: channel,
+          id: given, serial: channel,
           detail: "a payload of \(payload.count) bytes; the limit is \(Self.bytesMax)"))
     }
     let isJSON = payload.first { !Self.isBlank($0) } == UInt8(ascii: "{")
     do {
       let command = try isJSON ? Self.json(payload, strict: true) : Self.binary(payload)
-      return CommandEncoding.encode(command, channel: channel)
+      return CommandEncoding.encode(command, channel: channel, id: given)
     } catch {
       // Whoever sent it waits for a result if it has an id that can be read all the same.
-      let id = isJSON ? (try? Self.json(payload, strict: false)).flatMap { CommandID($0.id) } : nil
+      let id =
+        given
+        ?? (isJSON ? (try? Self.json(payload, strict: false)).flatMap { CommandID($0.id) } : nil)
       return .failure(
         CommandEncoding.Refusal(
           id: id, serial: channel,

@@ -24,6 +24,9 @@ final class CommandPipeline: Sendable {
     var ration = RateLimit<CommandDoor>(burst: 5, every: .seconds(2))
     /// When the event thread means to call `tick`.
     var tickAt: ContinuousClock.Instant?
+    /// Letters that were taken, whose ends the mailbox is told.
+    var letters: Set<CommandID> = []
+    var mailbox: (@Sendable ([LetterEnd]) -> Void)?
   }
 
   /// Commands by door and result.
@@ -54,6 +57,22 @@ final class CommandPipeline: Sendable {
   /// From the vendor app's stream.
   func take(_ command: Clusterdriver_V1_Command) {
     self.take(CommandEncoding.encode(command), by: .attach)
+  }
+
+  /// From the mailbox: letters of one controller, in their order. What becomes of each is told to whom
+  /// `mailbox` names, as `ended` or `putBack`; the result is then the mailbox's to pass on.
+  func take(letters: [ControllerCommand]) {
+    if self.outbox.isOverfull {
+      let tell = self.state.withLock { $0.mailbox }
+      tell?(letters.map { .putBack($0.id) })
+      return
+    }
+    self.apply(letters.map { .taken($0, .mailbox) })
+  }
+
+  /// Called on any thread, in the order in which commands end; must not block. Set it once.
+  func tellMailbox(_ tell: @escaping @Sendable ([LetterEnd]) -> Void) {
+    self.state.withLock { $0.mailbox = tell }
   }
 
   /// Something came that is no command: `why`, for the log.
@@ -160,7 +179,16 @@ final class CommandPipeline: Sendable {
     self.change { state, now, effects in
       for event in events {
         switch event {
-        case .taken(_, let door), .unacceptable(_, _, let door, _): self.metrics.took(by: door)
+        case .taken(let command, let door):
+          self.metrics.took(by: door)
+          guard door == .mailbox else { break }
+          // Letters come for one controller at a time: where one comes back at once, none behind it goes.
+          if effects.isReturning {
+            effects.letters.append(.putBack(command.id))
+            continue
+          }
+          state.letters.insert(command.id)
+        case .unacceptable(_, _, let door, _): self.metrics.took(by: door)
         default: break
         }
         self.carryOut(state.machine.step(event, at: now), in: &state, at: now, &effects)
@@ -175,20 +203,24 @@ final class CommandPipeline: Sendable {
   struct Effects {
     var finished: [FinishedCommand] = []
     var resumptions: [(Waiter, Result<FinishedCommand, any Error>)] = []
+    var letters: [LetterEnd] = []
+    /// One of them was put back.
+    var isReturning = false
   }
 
   /// Changes the machine, and lets the world see what came of it.
   func change<Answer>(_ body: (inout State, Moment, inout Effects) -> Answer) -> Answer {
     let now = Moment.now()
     var effects = Effects()
-    let (answer, wakes) = self.state.withLock { state -> (Answer, Bool) in
+    let (answer, wakes, tell) = self.state.withLock { state in
       let answer = body(&state, now, &effects)
-      guard let next = state.machine.wakeAt else { return (answer, false) }
-      if let planned = state.tickAt, planned <= next { return (answer, false) }
+      guard let next = state.machine.wakeAt else { return (answer, false, state.mailbox) }
+      if let planned = state.tickAt, planned <= next { return (answer, false, state.mailbox) }
       state.tickAt = next
-      return (answer, true)
+      return (answer, true, state.mailbox)
     }
     self.deliver(effects.finished)
+    if !effects.letters.isEmpty { tell?(effects.letters) }
     for (waiter, result) in effects.resumptions { waiter.continuation.resume(with: result) }
     if wakes { self.layer.wake() }
     return answer
@@ -210,22 +242,38 @@ final class CommandPipeline: Sendable {
         }
       case .finish(let result):
         self.metrics.ended(result.status.end, by: result.door, us: result.elapsedUs)
-        effects.finished.append(result)
-        self.resume(with: result, in: &state, &effects)
+        self.finish(result, in: &state, &effects)
       case .deliverAgain(let result):
-        effects.finished.append(result)
-        self.resume(with: result, in: &state, &effects)
+        self.finish(result, in: &state, &effects)
+      case .putBack(let id):
+        effects.isReturning = true
+        if state.letters.remove(id) != nil { effects.letters.append(.putBack(id)) }
       case .tell(let result):
+        if state.letters.remove(result.id) != nil { effects.letters.append(.ended(result)) }
         self.resume(with: result, in: &state, &effects)
       case .tellMissing(let id):
         let waiters = state.waiters.removeValue(forKey: id) ?? []
         for waiter in waiters { effects.resumptions.append((waiter, .failure(NotHere()))) }
       case .pass(let batch):
+        // One that came by another door as well: whoever it goes to may end it.
+        for command in batch.commands where state.letters.remove(command.command.id) != nil {
+          effects.letters.append(.putBack(command.command.id))
+        }
         self.pass(batch, by: state.peers)
       case .awaitResult(let id, let node):
         self.awaitResult(of: id, at: node, by: state.peers)
       }
     }
+  }
+
+  private func finish(
+    _ result: FinishedCommand, in state: inout State, _ effects: inout Effects
+  ) {
+    let isLetter = state.letters.remove(result.id) != nil
+    if isLetter { effects.letters.append(.ended(result)) }
+    // The mailbox passes its own on; one that came by another door as well is told there, too.
+    if !isLetter || result.door != .mailbox { effects.finished.append(result) }
+    self.resume(with: result, in: &state, &effects)
   }
 
   private func resume(

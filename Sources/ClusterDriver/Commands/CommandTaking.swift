@@ -7,14 +7,20 @@ extension CommandMachine {
   mutating func take(
     _ command: ControllerCommand, by door: CommandDoor, at now: Moment
   ) -> [Directive] {
-    if self.pending[command.id] != nil {
+    if let entry = self.pending[command.id] {
       if door == .admin { self.pending[command.id]!.isAwaited = true }
-      return []
+      // What a peer may come to have the result of is not the mailbox's to wait for here.
+      return door == .mailbox && entry.phase.isAway ? [.putBack(command.id)] : []
     }
     if let known = self.recent.result(of: command.id) {
       return [.deliverAgain(known)]
     }
     let standing = self.standing(of: command.serial, at: now)
+    if door == .mailbox {
+      guard case .mine = standing, !self.stopping, self.excess(for: command.serial) == nil else {
+        return [.putBack(command.id)]
+      }
+    }
     if self.stopping, case .mine = standing {
       return self.refuseUnknown(
         command.id, serial: command.serial, by: door, reason: DriverReason.stopping,
@@ -44,7 +50,7 @@ extension CommandMachine {
     self.taken += 1
     var entry = Pending(
       command: command, door: door, number: self.taken, phase: .posted, takenAt: now.uptime)
-    entry.wasSent = passed.wasSent
+    entry.wasSent = passed.wasSent || command.mayHaveBeenSent
     entry.isAwaited = door == .admin
     if command.notAfterMs != 0 { entry.notAfter = now.uptime(atUTC: command.notAfterMs) }
     entry.isShared = passed.isShared
@@ -55,6 +61,9 @@ extension CommandMachine {
     }
     self.pending[command.id] = entry
     self.controllers[command.serial, default: Controller()].pending.append(command.id)
+    if door == .mailbox, entry.isPast(at: now.uptime), self.isSole(entry, at: now) {
+      return self.finish(command.id, .expired, detail: CommandDetail.expired, at: now)
+    }
     switch standing {
     case .others, .unknown:
       return self.hold(command.id, at: now)
@@ -90,6 +99,10 @@ extension CommandMachine {
   ) -> [Directive] {
     guard let entry = self.pending[id], entry.phase == .posted else { return [] }
     switch failure {
+    case .queueFull where entry.door == .mailbox:
+      // Waiting, so that later ones do not overtake it; in the end it goes back.
+      self.wait(id, for: self.settings.grace, at: now)
+      return []
     case .queueFull where self.isSole(entry, at: now):
       return self.finish(
         id, .refused, reason: DriverReason.tooManyPending,

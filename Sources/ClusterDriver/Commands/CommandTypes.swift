@@ -59,15 +59,25 @@ struct ControllerCommand: Sendable, Equatable {
   var body: [UInt8]
   /// The body is the node's time, set at the moment of sending.
   var carriesNodeTime = false
+  /// A former owner may have sent it: the controller's word alone says what became of it.
+  var mayHaveBeenSent = false
 }
 
-/// How a command came in: the vendor app's Attach stream, a Redis channel, an operator, or a peer.
+/// How a command came in: the vendor app's Attach stream, a Redis channel, the mailbox, an operator, or
+/// a peer.
 typealias CommandDoor = CommandMetrics.Door
 
 /// How a command ended; the numbers are those of `clusterdriver.v1.CommandStatus`.
 enum CommandStatus: UInt8, Sendable, Equatable {
   case done = 1
   case refused, expired, offline, superseded
+}
+
+/// What the pipeline says of a command that came out of the mailbox.
+enum LetterEnd: Sendable, Equatable {
+  case ended(FinishedCommand)
+  /// It cannot be carried out now: it waits in the mailbox on, without a result.
+  case putBack(CommandID)
 }
 
 /// Why the driver itself refuses (Docs/PROTOCOL.md, "Result reasons").

@@ -102,6 +102,7 @@ extension CommandMachine {
   /// The owner's word, when the controller's is not to be had.
   private mutating func giveUp(_ id: CommandID, at now: Moment) -> [Directive] {
     guard let entry = self.pending[id] else { return [] }
+    if entry.door == .mailbox { return self.putBack(entry, at: now) }
     if entry.wasSent {
       return self.finish(id, .offline, detail: CommandDetail.noAnswer, at: now)
     }
@@ -116,6 +117,19 @@ extension CommandMachine {
       return self.finish(id, .expired, detail: CommandDetail.expired, at: now)
     }
     return self.finish(id, .offline, detail: CommandDetail.notConnected, at: now)
+  }
+
+  /// And the letters that wait behind it, so that they do not overtake it.
+  mutating func putBack(_ first: Pending, at now: Moment) -> [Directive] {
+    let behind = self.controllers[first.command.serial]?.pending ?? []
+    let letters = behind.compactMap { self.pending[$0] }.filter {
+      $0.number == first.number
+        || $0.number > first.number && $0.door == .mailbox && $0.phase == .waiting
+    }
+    return letters.map { letter in
+      self.remove(letter.command.id, at: now)
+      return .putBack(letter.command.id)
+    }
   }
 
   mutating func stop(at now: Moment) -> [Directive] {

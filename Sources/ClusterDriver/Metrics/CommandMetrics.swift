@@ -6,6 +6,8 @@ final class CommandMetrics: Sendable {
     case attach
     /// Redis: a serial's channel.
     case redis
+    /// Redis: the durable mailbox.
+    case mailbox
     /// The admin socket.
     case admin
     /// Another node, which was given it by one of the others.
@@ -79,6 +81,7 @@ final class CommandMetrics: Sendable {
 
   private let attach = Counts()
   private let redis = Counts()
+  private let mailbox = Counts()
   private let admin = Counts()
   private let peer = Counts()
   private let passed = PassCounts()
@@ -122,6 +125,7 @@ final class CommandMetrics: Sendable {
     switch door {
     case .attach: return self.attach
     case .redis: return self.redis
+    case .mailbox: return self.mailbox
     case .admin: return self.admin
     case .peer: return self.peer
     }

@@ -238,4 +238,54 @@ struct CommandMachineTests {
     #expect(machine.step(Self.done, at: Self.t0) == [])
     #expect(machine.unknownResults == 1)
   }
+
+  @Test("a letter that would be offline, or refused for want of room, goes back without a result")
+  func letters() {
+    var machine = CommandMachine(settings: .init(pendingPerControllerMax: 1))
+    let first = Self.command(1)
+    _ = machine.step(.taken(first, .mailbox), at: Self.t0)
+    #expect(
+      machine.step(.notPosted(first.id, .notConnected), at: Self.t0) == [.putBack(first.id)])
+    _ = machine.step(.connected(serial: 42, connection: 5), at: Self.t0)
+    #expect(machine.step(.taken(first, .mailbox), at: Self.t0) == [.post(first)])
+    let second = Self.command(2)
+    #expect(machine.step(.taken(second, .mailbox), at: Self.t0) == [.putBack(second.id)])
+    _ = machine.step(.sent(first.id, connection: 5), at: Self.t0)
+    _ = machine.step(.disconnected(serial: 42, connection: 5), at: Self.t0)
+    #expect(machine.step(.tick, at: Self.at(.seconds(31))) == [.putBack(first.id)])
+    #expect(machine.isIdle && machine.finished == 0)
+    _ = machine.step(.stop, at: Self.at(.seconds(31)))
+    #expect(
+      machine.step(.taken(first, .mailbox), at: Self.at(.seconds(31))) == [.putBack(first.id)])
+  }
+
+  @Test("letters that wait behind one that goes back go with it, and overtake nothing")
+  func lettersBehind() {
+    var machine = CommandMachine()
+    _ = machine.step(.connected(serial: 42, connection: 5), at: Self.t0)
+    let ids = (1...3 as ClosedRange<UInt64>).map { Self.command($0) }
+    _ = machine.step(.taken(ids[0], .mailbox), at: Self.t0)
+    #expect(machine.step(.notPosted(ids[0].id, .queueFull), at: Self.t0) == [])
+    for (place, letter) in ids.enumerated().dropFirst() {
+      #expect(machine.step(.taken(letter, .mailbox), at: Self.at(.milliseconds(place * 500))) == [])
+    }
+    #expect(machine.step(.tick, at: Self.at(.seconds(2))) == ids.map { .putBack($0.id) })
+  }
+
+  @Test("a letter that a former owner may have sent is never called expired here")
+  func perhapsSent() {
+    var machine = CommandMachine()
+    _ = machine.step(.connected(serial: 42, connection: 5), at: Self.t0)
+    var letter = Self.command(1, notAfter: .seconds(1))
+    letter.mayHaveBeenSent = true
+    #expect(machine.step(.taken(letter, .mailbox), at: Self.t0) == [.post(letter)])
+    // The controller is asked; when it is gone, the letter waits for it in the mailbox.
+    var question = letter
+    question.notAfterMs = ControllerCommand.notAfterPast
+    #expect(machine.step(.expired(letter.id), at: Self.at(.seconds(1))) == [.post(question)])
+    _ = machine.step(.disconnected(serial: 42, connection: 5), at: Self.at(.seconds(1)))
+    #expect(machine.step(.notPosted(letter.id, .notConnected), at: Self.at(.seconds(1))) == [])
+    #expect(machine.step(.tick, at: Self.at(.seconds(40))) == [.putBack(letter.id)])
+    #expect(machine.isIdle && machine.finished == 0)
+  }
 }

@@ -49,6 +49,8 @@ private struct CommandWorld {
           self.broken = "done, yet nobody did it"
         }
         self.finished[result.id] = result
+      case .putBack:
+        self.broken = "put back, and it is no letter"
       case .deliverAgain(let result):
         if self.finished[result.id] != result { self.broken = "another result the second time" }
       case .pass, .awaitResult, .tell, .tellMissing:

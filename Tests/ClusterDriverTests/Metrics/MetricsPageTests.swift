@@ -117,6 +117,7 @@ struct MetricsPageTests {
     # TYPE cluster_driver_commands_taken_total counter
     cluster_driver_commands_taken_total{door="attach"} 0
     cluster_driver_commands_taken_total{door="redis"} 4
+    cluster_driver_commands_taken_total{door="mailbox"} 0
     cluster_driver_commands_taken_total{door="admin"} 0
     cluster_driver_commands_taken_total{door="peer"} 0
     # HELP cluster_driver_commands_ended_total Commands ended, by door and result.
@@ -131,6 +132,11 @@ struct MetricsPageTests {
     cluster_driver_commands_ended_total{door="redis",result="expired"} 1
     cluster_driver_commands_ended_total{door="redis",result="offline"} 0
     cluster_driver_commands_ended_total{door="redis",result="superseded"} 0
+    cluster_driver_commands_ended_total{door="mailbox",result="done"} 0
+    cluster_driver_commands_ended_total{door="mailbox",result="refused"} 0
+    cluster_driver_commands_ended_total{door="mailbox",result="expired"} 0
+    cluster_driver_commands_ended_total{door="mailbox",result="offline"} 0
+    cluster_driver_commands_ended_total{door="mailbox",result="superseded"} 0
     cluster_driver_commands_ended_total{door="admin",result="done"} 0
     cluster_driver_commands_ended_total{door="admin",result="refused"} 0
     cluster_driver_commands_ended_total{door="admin",result="expired"} 0
