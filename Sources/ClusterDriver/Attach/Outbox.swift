@@ -108,6 +108,9 @@ final class Outbox: Sendable {
     self.room.ring()
   }
 
+  /// The highest message number the vendor app has acknowledged; 0 = none.
+  var ackedThrough: UInt64 { self.state.withLock { $0.retained.firstNumber - 1 } }
+
   /// Twice what may be retained is: nothing is to be added that its maker can do without.
   var isOverfull: Bool {
     self.state.withLock { $0.retained.isOverfull }

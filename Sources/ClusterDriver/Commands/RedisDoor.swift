@@ -7,6 +7,15 @@ import Synchronization
 ///
 /// `sessions` is called by one thread; messages come on the subscriber's own.
 final class RedisDoor: Sendable {
+  /// The mailbox's own channel beside those of the controllers.
+  struct MailBell: Sendable {
+    var channel: String
+    /// Something was posted for these; in order, once a turn.
+    var rang: @Sendable ([UInt64]) -> Void
+    /// From now on it is heard, on a new connection.
+    var listening: @Sendable () -> Void
+  }
+
   private let subscriber: RedisSubscriber
   private let channels: Mutex<ChannelSet>
   private let isClosed = Atomic<Bool>(false)
@@ -15,23 +24,45 @@ final class RedisDoor: Sendable {
   /// - Parameters:
   ///   - channelsMax: controllers there can be at a time.
   ///   - grace: how long the channel of a controller that left is listened on.
+  ///   - bell: what of the mailbox is heard here.
   init(
-    url: RedisURL, channelsMax: Int, grace: Duration, commands: CommandPipeline, log: Logger
+    url: RedisURL, channelsMax: Int, grace: Duration, commands: CommandPipeline,
+    bell: MailBell? = nil, log: Logger
   ) throws {
     var options = RedisSubscriberOptions()
     options.connection.clientName = "cluster-driver"
     options.payloadBytesMax = CommandPayload.bytesMax
     // Those that left within the grace are listened on too.
-    options.channelsMax = channelsMax * 2
+    options.channelsMax = channelsMax * 2 + 1
     let reporter = RedisReporter(url: url, log: log)
+    let bellChannel = Array((bell?.channel ?? "").utf8)
+    let heard = Mutex<UInt64>(0)
     self.subscriber = try RedisSubscriber(
       url, options: options,
       onMessages: { messages in
-        for message in messages { RedisDoor.take(message, commands) }
+        var rung: [UInt64] = []
+        for message in messages {
+          if bell != nil, message.channel == bellChannel {
+            let text = String(decoding: message.payload, as: UTF8.self)
+            if let serial = CommandPayload.serial(channel: text) { rung.append(serial) }
+          } else {
+            RedisDoor.take(message, commands)
+          }
+        }
+        if !rung.isEmpty { bell?.rang(rung) }
       },
-      onStatus: { reporter.changed($0.link) })
+      onStatus: { status in
+        reporter.changed(status.link)
+        guard let bell, status.isComplete else { return }
+        let isNew = heard.withLock { heard in
+          defer { heard = status.generation }
+          return heard != status.generation
+        }
+        if isNew { bell.listening() }
+      })
     self.channels = Mutex(ChannelSet(grace: grace))
     self.log = log
+    if bell != nil { try self.subscriber.subscribe([bellChannel]) }
   }
 
   private static func take(_ message: RedisMessage, _ commands: CommandPipeline) {

@@ -94,6 +94,9 @@ final class Chores: @unchecked Sendable {
     if let redis = self.node.redis {
       counts.append((name: "the Redis thread", count: redis.progress))
     }
+    if let mailbox = self.node.mailbox {
+      counts.append((name: "the mailbox thread", count: mailbox.progress))
+    }
     var stuck = pulse.look(counts, at: now)
     if !layerAnswers { stuck.append("a controllers' thread") }
     let health = stuck.isEmpty ? Health.alive : .stuck("stuck: \(stuck.joined(separator: ", "))")

@@ -65,6 +65,7 @@ final class Daemon {
     let adminAddress = try self.startAdmin(port: port)
     let node = self.node
     self.link = Awaited { await node.link.run() }
+    self.node.mailbox?.start()
     self.node.ownership.begin()
     self.node.taker.start()
     self.node.state = .serving
@@ -139,6 +140,7 @@ final class Daemon {
     self.node.layer.stopAccepting(
       goAway: true, spreadMs: UInt32(Daemon.goAwaySpread.millisecondsRoundedUp))
     self.node.ownership.stop()
+    self.node.mailbox?.happened(.stop)
     self.node.commands.stop()
     let end = ContinuousClock.now.advanced(by: Daemon.stopLimit)
     while !self.isDone && .now < end {
@@ -171,6 +173,7 @@ final class Daemon {
     guard counters.sessions == 0 else { return false }
     if self.node.link.up == nil { return self.node.commands.away == 0 }
     return self.node.outbox.isEmpty && self.node.commands.isIdle
+      && self.node.mailbox?.isDone ?? true
   }
 
   private static func endAtOnce() -> Never {
@@ -192,6 +195,7 @@ final class Daemon {
     }
     self.node.ownership.close()
     self.node.redis?.close()
+    self.node.mailbox?.close()
     self.chores?.stop()
     self.metrics = nil
     self.log.notice("stopped")

@@ -26,6 +26,7 @@ final class Node: Sendable {
   let link: VendorLink
   /// Nil with `memory:`.
   let redis: RedisDoor?
+  let mailbox: Mailbox?
   let taker: EventTaker
   let logQueue: LogQueue
   private let changing = Mutex((state: State.starting, eventsPerSecond: 0.0, health: Health.alive))
@@ -43,6 +44,7 @@ final class Node: Sendable {
       me: config.redis == .memory ? nil : NodeID(name))
     let ownership: any NodeOwnership
     var incarnation = csys_clock_realtime()
+    var mailbox: Mailbox?
     if case .server(let url) = config.redis {
       let keeper = try ClusterKeeper(
         config.membership(
@@ -51,6 +53,12 @@ final class Node: Sendable {
         layer: layer, commands: commands, log: log.logger("ownership"))
       ownership = keeper
       incarnation = keeper.incarnation
+      let box = try Mailbox(
+        url: url, cluster: config.cluster,
+        owner: Owner(NodeID(name), Incarnation(incarnation)), commands: commands, outbox: outbox,
+        log: log.logger("mailbox"))
+      keeper.follow { box.happened(.acting($0)) }
+      mailbox = box
     } else {
       ownership = SoleKeeper(layer: layer, log: log.logger("ownership"))
     }
@@ -60,7 +68,7 @@ final class Node: Sendable {
     let link = VendorLink(
       transport: vendor.transport, identity: identity, outbox: outbox,
       handlers: VendorLink.Handlers(
-        layer: layer, commands: commands, ownership: ownership),
+        layer: layer, commands: commands, ownership: ownership, mailbox: mailbox),
       log: log.logger("vendor"))
     // Weak: the link holds the transport, and the transport this.
     vendor.events.handle { [weak link] event in
@@ -70,13 +78,21 @@ final class Node: Sendable {
     if case .server(let url) = config.redis {
       redis = try RedisDoor(
         url: url, channelsMax: config.connectionsMax, grace: settings.grace, commands: commands,
+        bell: mailbox.map { box in
+          RedisDoor.MailBell(
+            channel: MailboxStore.bell(cluster: config.cluster),
+            rang: { box.happened(.rang($0)) }, listening: { box.happened(.listening) })
+        },
         log: log.logger("redis"))
     }
     let tail = TailHub()
     self.taker = EventTaker(
       EventTaker.Parts(
         layer: layer, outbox: outbox, commands: commands, ownership: ownership, tail: tail,
-        sessions: { [redis] in redis?.sessions($0) }, log: log.logger("events")))
+        sessions: { [redis, mailbox] changes in
+          if !changes.isEmpty { mailbox?.happened(.sessions(changes)) }
+          return redis?.sessions(changes)
+        }, log: log.logger("events")))
     self.config = config
     self.identity = identity
     self.layer = layer
@@ -86,6 +102,7 @@ final class Node: Sendable {
     self.tail = tail
     self.link = link
     self.redis = redis
+    self.mailbox = mailbox
     self.logQueue = log.queue
   }
 
@@ -110,10 +127,14 @@ final class Node: Sendable {
 extension AttachLink.Handlers {
   /// What the vendor app says goes to the controllers.
   init(
-    layer: ControllerLayer, commands: CommandPipeline, ownership: any NodeOwnership
+    layer: ControllerLayer, commands: CommandPipeline, ownership: any NodeOwnership,
+    mailbox: Mailbox?
   ) {
     self.init(
-      acknowledge: { layer.acknowledge($0) },
+      acknowledge: {
+        layer.acknowledge($0)
+        mailbox?.acknowledged()
+      },
       // The controllers have their events still. The higher epoch begins new sessions, in which they
       // send them again.
       refused: { refusals in

@@ -21,6 +21,7 @@ extension Node: MetricsSource {
     snapshot.commands.pending = UInt64(self.commands.pending)
     snapshot.commands.away = UInt64(self.commands.away)
     snapshot.commands.resultsUnacked = UInt64(outbox.results)
+    snapshot.mailbox = self.mailbox?.counts
     snapshot.redis = self.redis.map { Node.link($0.link) }
     snapshot.vendor = self.vendorLink
     snapshot.process = .current()

@@ -11,6 +11,7 @@ enum MetricsPage {
     self.layer(snapshot.layer, &page)
     self.events(snapshot.events, &page)
     self.commands(snapshot.commands, &page)
+    if let mailbox = snapshot.mailbox { self.mailbox(mailbox, &page) }
     self.links(snapshot, &page)
     self.process(snapshot, &page)
     return page.text
@@ -155,6 +156,48 @@ enum MetricsPage {
     page.histogram(
       self.prefix + "command_seconds", "From taking a command to its result.",
       commands.latency)
+  }
+
+  private static func mailbox(
+    _ counts: MailboxMachine.Counts, _ page: inout PrometheusText
+  ) {
+    let counters: [(String, String, UInt64)] = [
+      (
+        "mailbox_given_total", "Commands from the mailbox that were given to a controller's lane.",
+        counts.given
+      ),
+      (
+        "mailbox_put_back_total", "Commands of these that came back to wait for their controller.",
+        counts.putBack
+      ),
+      (
+        "mailbox_decided_total", "Results of commands from the mailbox that this node decided.",
+        counts.decided
+      ),
+      (
+        "mailbox_removed_total",
+        "Commands removed from the mailbox: the vendor app has their result.",
+        counts.removed
+      ),
+      (
+        "mailbox_malformed_total",
+        "Entries of the mailbox that are no commands, refused or removed.",
+        counts.malformed
+      ),
+      ("mailbox_calls_total", "Calls to Redis for the mailbox.", counts.calls),
+      (
+        "mailbox_calls_failed_total",
+        "Calls to Redis for the mailbox that failed, or were refused because the range is another's.",
+        counts.callsFailed
+      ),
+    ]
+    for (name, help, value) in counters { page.single(self.prefix + name, .counter, help, value) }
+    page.single(
+      self.prefix + "mailbox_controllers", .gauge,
+      "This node's controllers that have commands waiting in the mailbox, now.", counts.boxes)
+    page.single(
+      self.prefix + "mailbox_under_way", .gauge,
+      "Commands from the mailbox between their controller and their removal, now.", counts.tracked)
   }
 
   private static func links(_ snapshot: MetricsSnapshot, _ page: inout PrometheusText) {

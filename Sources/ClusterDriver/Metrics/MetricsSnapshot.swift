@@ -57,6 +57,8 @@ struct MetricsSnapshot: Sendable {
   var layer = cscp_counters()
   var events = Events()
   var commands = CommandMetrics.Snapshot()
+  /// `nil` = there is none.
+  var mailbox: MailboxMachine.Counts?
   /// `nil` = the node is on its own.
   var ownership: Ownership?
   /// `nil` = not configured.

@@ -46,6 +46,7 @@ final class ClusterKeeper: NodeOwnership {
   private let log: Logger
   private let state = Mutex(State())
   private let member: Mutex<ClusterMember?> = Mutex(nil)
+  private let followers = Mutex<[@Sendable ([OwnedRange]) -> Void]>([])
   private let isReleased = Atomic<Bool>(false)
   private let bell = Bell()
 
@@ -101,6 +102,12 @@ final class ClusterKeeper: NodeOwnership {
     self.present?.start()
   }
 
+  /// From now on `tell` hears the ranges to act for, by first serial, whenever they change; on the
+  /// member's thread, which it must not block. To be said before `begin`.
+  func follow(_ tell: @escaping @Sendable ([OwnedRange]) -> Void) {
+    self.followers.withLock { $0.append(tell) }
+  }
+
   // MARK: From the member, on its thread
 
   private func act(for acting: [OwnedRange], until: Instant?) {
@@ -113,6 +120,7 @@ final class ClusterKeeper: NodeOwnership {
     // The ranges first: a deadline that reaches further is not for one that is lost.
     if !isSame { self.layer.own(acting) }
     self.layer.actUntil(until)
+    if !isSame { for tell in self.followers.withLock({ $0 }) { tell(acting) } }
   }
 
   private func seal(_ first: Serial, move: UInt64) {

@@ -36,6 +36,7 @@ struct OperatingGuideTests {
     var snapshot = MetricsPageTests.snapshot()
     snapshot.redis = MetricsSnapshot.Link()
     snapshot.ownership = MetricsSnapshot.Ownership()
+    snapshot.mailbox = MailboxMachine.Counts()
     let families = PrometheusChecker(MetricsPage.render(snapshot)).types
     let rows = Self.guide.split(separator: "\n").filter {
       $0.hasPrefix("| `cluster_driver_") || $0.hasPrefix("| `process_")

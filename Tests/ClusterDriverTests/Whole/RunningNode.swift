@@ -26,6 +26,7 @@ final class RunningNode {
     self.node = try Node(config, log: RunningNode.log)
     let node = self.node
     self.link = Task { await node.link.run() }
+    node.mailbox?.start()
     node.ownership.begin()
     node.taker.start()
     node.state = .serving
@@ -42,6 +43,7 @@ final class RunningNode {
     await self.link.value
     self.node.ownership.close()
     self.node.redis?.close()
+    self.node.mailbox?.close()
   }
 }
 
