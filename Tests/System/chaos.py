@@ -173,8 +173,14 @@ class Chaos:
     def _may_be_lost(self, given):
         """A fault that loses commands was near. A result waits for the vendor app in a node's memory, so with two
         faults at once all of both counts."""
+        def loses(step):
+            # What is in the mailbox is lost with what Redis holds, and not otherwise.
+            if given.door == "mailbox":
+                return any(fault.kind in faults.EMPTIES_REDIS for fault in step.faults)
+            return step.loses_commands
+
         return any(
-            step.loses_commands and given.at < (step.settled or step.ended) + 1 and given.not_after + 3 > step.began
+            loses(step) and given.at < (step.settled or step.ended) + 1 and given.not_after + 3 > step.began
             for step in self.steps)
 
     def _count(self):

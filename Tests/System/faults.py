@@ -9,6 +9,8 @@ HINDERS_ALL = {"vendor.kill", "vendor.pause"}
 LOSES_COMMANDS = {
     "node.kill", "redis.kill", "node.cut", "node.mute", "node.deaf", "node.cut-redis",
 }
+# With which all is lost that Redis held.
+EMPTIES_REDIS = {"redis.kill", "redis.flush"}
 
 
 class Fault:

@@ -4,6 +4,7 @@ import collections
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -239,7 +240,21 @@ def test_the_next_owner_carries_out_what_the_killed_one_had_not(system):
     assert system.done() == {id: 1 for id in ids.values()}
 
 
-def test_an_owner_that_is_killed_with_all_in_flight_leaves_one_effect_and_one_result(system):
+def is_killed(system, node):
+    node.kill()
+
+
+def stops(system, node):
+    node.stop()
+
+
+def is_drained(system, node):
+    code, _, errors = system.lab.run("clusterctl", "drain", "--admin", node.admin, seconds=40)
+    assert code == 0, errors
+
+
+@pytest.mark.parametrize("end", [is_killed, stops, is_drained])
+def test_an_owner_that_goes_amid_commands_leaves_one_effect_and_one_result_of_each(system, end):
     nodes = [system.node() for _ in range(3)]
     fleet = system.fleet(nodes, 60)
     fleet.wait_connected(60, 30)
@@ -249,7 +264,7 @@ def test_an_owner_that_is_killed_with_all_in_flight_leaves_one_effect_and_one_re
     for i, id in enumerate(ids):
         system.box.post(SERIAL + i % 60, unlock(40), id)
         if i == 300:
-            nodes[1].kill()
+            end(system, nodes[1])
     wait_for(lambda: len(system.results()) == len(ids), 40, "all have a result")
     system.wait_until_empty()
     assert set(system.results().values()) == {DONE}
@@ -323,6 +338,19 @@ def test_a_box_that_is_full_says_so_and_others_are_not_concerned(system):
     system.wait_until_empty()
     system.assert_well(fleet)
     assert set(system.results().values()) == {DONE}
+
+
+def test_a_user_with_the_rights_that_the_documentation_names_can_post(system):
+    page = (ROOT / "Docs/VENDOR.md").read_text()
+    rights = re.search(r"A Redis user that posts needs `([^`]+)`", page)[1].replace("NAME", "main").split()
+    system.redis.call("ACL", "SETUSER", "vendor", "on", ">secret", *rights)
+    connection = redis_py.Redis(host=system.redis.address, port=system.redis.port, username="vendor",
+                                password="secret")
+    id = new_id()
+    assert client.Mailbox(connection).post(SERIAL, status(60), id) == "posted"
+    assert client.Mailbox(connection).post(SERIAL, status(60), id) == "waiting"
+    with pytest.raises(redis_py.exceptions.NoPermissionError):
+        connection.hgetall("{cd:main}:ranges")
 
 
 def test_commands_wait_out_a_redis_that_hangs(system):

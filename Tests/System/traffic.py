@@ -1,4 +1,5 @@
-"""Commands while everything breaks: published in Redis and given by clusterctl, each written down."""
+"""Commands while everything breaks: published in Redis, put into the mailbox there, and given by clusterctl, each
+written down."""
 
 import json
 import os
@@ -6,7 +7,7 @@ import random
 import threading
 import time
 
-from harness import command_json
+from harness import ROOT, command_json
 from process import Failure
 from resp import RedisError
 
@@ -14,8 +15,8 @@ SECONDS = 3.0
 
 
 class Given:
-    """A command. `heard`: how many nodes Redis says took it; None when nobody can say whether it was given.
-    `status` is what clusterctl was told (clusterdriver.v1.CommandStatus)."""
+    """A command. `heard`: how many nodes Redis says took it (1 when it was posted into the mailbox); None when nobody
+    can say whether it was given. `status` is what clusterctl was told (clusterdriver.v1.CommandStatus)."""
 
     __slots__ = ("id", "serial", "door", "at", "heard", "status")
 
@@ -28,7 +29,7 @@ class Given:
         return self.at + SECONDS
 
     def __repr__(self):
-        told = f"heard by {self.heard}" if self.door == "redis" else f"told {self.status}"
+        told = f"told {self.status}" if self.door == "clusterctl" else f"heard by {self.heard}"
         return f"{self.door} command {self.id.hex()} for {self.serial} at {self.at:.3f} ({told})"
 
 
@@ -36,16 +37,22 @@ class Given:
 _STATUS = {0: 1, 1: 2, 3: 3, 4: 4, 6: 5}
 
 
-class Traffic:
-    """Two threads that give commands to random controllers until end()."""
+_POST = (ROOT / "Docs/clients/mailbox_post.lua").read_text()
+_KEYS = [f"{{cd:main}}:{key}" for key in ("mail", "letters", "marks", "ended")]
 
-    def __init__(self, cluster, seed, published=5.0, sent=0.5):
+
+class Traffic:
+    """Threads that give commands to random controllers until end(): so many a second by each way."""
+
+    def __init__(self, cluster, seed, published=5.0, posted=5.0, sent=0.5):
         self.given = []
         self._cluster = cluster
         self._ends = threading.Event()
+        ways = [("redis", self._publish, published), ("mailbox", self._post, posted),
+                ("clusterctl", self._send, sent)]
         self._threads = [
-            threading.Thread(target=self._publish, args=(random.Random(f"{seed} redis"), published), daemon=True),
-            threading.Thread(target=self._send, args=(random.Random(f"{seed} clusterctl"), sent), daemon=True),
+            threading.Thread(target=give, args=(random.Random(f"{seed} {name}"), rate), daemon=True)
+            for name, give, rate in ways if rate > 0
         ]
         for thread in self._threads:
             thread.start()
@@ -65,6 +72,19 @@ class Traffic:
             except (OSError, RedisError):
                 # It may have been published all the same.
                 pass
+
+    def _post(self, chance, rate):
+        while not self._ends.wait(chance.uniform(0.5, 1.5) / rate):
+            given = Given(os.urandom(16), chance.choice(self._cluster.serials), "mailbox", time.time())
+            self.given.append(given)
+            command = command_json(seconds=SECONDS, identity=given.id)
+            # As a vendor app is to do it: when the reply is lost, once more under the same id.
+            while given.heard is None and time.time() < given.not_after:
+                try:
+                    self._cluster.redis.call("EVAL", _POST, len(_KEYS), *_KEYS, given.serial, given.id.hex(), command)
+                    given.heard = 1
+                except (OSError, RedisError):
+                    self._ends.wait(0.1)
 
     def _send(self, chance, rate):
         while not self._ends.wait(chance.uniform(0.5, 1.5) / rate):
