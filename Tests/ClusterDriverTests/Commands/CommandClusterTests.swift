@@ -124,6 +124,7 @@ private struct CommandCluster {
           self.broken = "two batches to one peer at once"
         }
         self.nodes[i].batches.append(batch)
+      case .putBack: self.broken = "put back, and it is no letter"
       case .awaitResult, .tell, .tellMissing: break
       }
     }

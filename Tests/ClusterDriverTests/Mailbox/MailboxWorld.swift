@@ -232,7 +232,9 @@ struct MailboxWorld {
         } else if case .taken = event, self.roll(15) == 0 {
           // Of a session that has just begun the queue is empty.
           self.apply(node, .notPosted(command.id, .queueFull))
-        } else if command.notAfterMs <= self.now.utcMs {
+        } else if command.notAfterMs <= self.now.utcMs,
+          command.notAfterMs != ControllerCommand.notAfterPast
+        {
           self.apply(node, .expired(command.id))
         } else {
           self.controllers[command.serial]!.inbox.append(command)
@@ -245,6 +247,8 @@ struct MailboxWorld {
       case .putBack(let id):
         self.isReturning = true
         if self.nodes[node].letters.remove(id) != nil { self.tell(node, .pipeline(.putBack(id))) }
+      case .pass, .awaitResult, .tell, .tellMissing:
+        preconditionFailure("whoever is on its own passes nothing on")
       }
     }
   }
