@@ -227,6 +227,44 @@ struct CommandPassingTests {
     #expect(answer == .ended(result) && directives == [.deliverAgain(result)])
   }
 
+  @Test("late, and another may have had it carried out: the owner asks the controller")
+  func shared() {
+    for isShared in [false, true] {
+      var machine = Self.owner()
+      _ = machine.step(.connected(serial: 42, connection: 5), at: Machine.t0)
+      var command = Machine.command(1, notAfter: .seconds(1))
+      _ = machine.receive(PassedCommand(command: command, isShared: isShared), at: Machine.t0)
+      let directives = machine.step(.expired(command.id), at: Machine.at(.seconds(1)))
+      command.notAfterMs = ControllerCommand.notAfterPast
+      #expect(directives == [.post(command)] || !isShared)
+      #expect(Machine.results(directives).map(\.status) == (isShared ? [] : [.expired]))
+    }
+  }
+
+  @Test("what comes just after its range did may have been heard by the former owner as well")
+  func gained() {
+    var machine = CommandMachine(me: NodeID("a"))
+    _ = machine.step(Self.acts(1), at: Machine.t0)
+    _ = machine.step(.connected(serial: 42, connection: 5), at: Machine.t0)
+    var command = Machine.command(1, notAfter: .seconds(1))
+    _ = machine.step(.taken(command, .redis), at: Machine.t0)
+    let directives = machine.step(.expired(command.id), at: Machine.at(.seconds(1)))
+    command.notAfterMs = ControllerCommand.notAfterPast
+    #expect(directives == [.post(command)])
+  }
+
+  @Test("a command that comes back while its result is waited for there is carried out here")
+  func comesBack() {
+    var machine = Self.others()
+    let command = Machine.command(1)
+    let batch = Self.batches(machine.step(.taken(command, .admin), at: Machine.t0))[0]
+    _ = machine.step(.passed(to: NodeID("b"), number: batch.number, [.taken]), at: Machine.t0)
+    _ = machine.step(Self.acts(2), at: Machine.t0)
+    #expect(machine.step(.connected(serial: 42, connection: 5), at: Machine.t0) == [])
+    let (answer, directives) = machine.receive(PassedCommand(command: command), at: Machine.t0)
+    #expect(answer == .taken && directives == [.post(command)])
+  }
+
   @Test("who is not the owner takes nothing, and says who is; who is not sure says that")
   func refusing() {
     let passed = PassedCommand(command: Machine.command(1))
