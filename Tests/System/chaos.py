@@ -173,15 +173,16 @@ class Chaos:
     def _may_be_lost(self, given):
         """A fault that loses commands was near. A result waits for the vendor app in a node's memory, so with two
         faults at once all of both counts."""
-        def loses(step):
-            # What is in the mailbox is lost with what Redis holds, and not otherwise.
-            if given.door == "mailbox":
-                return any(fault.kind in faults.EMPTIES_REDIS for fault in step.faults)
-            return step.loses_commands
-
-        return any(
-            loses(step) and given.at < (step.settled or step.ended) + 1 and given.not_after + 3 > step.began
-            for step in self.steps)
+        if given.door == "mailbox":
+            # It is lost with what Redis holds, and not otherwise: as long as its owner, perhaps cut off from Redis
+            # before, has not fetched it.
+            losing = [step for step in self.steps if any(fault.kind in faults.EMPTIES_REDIS for fault in step.faults)]
+            patience = 15
+        else:
+            losing = [step for step in self.steps if step.loses_commands]
+            patience = 3
+        return any(given.at < (step.settled or step.ended) + 1 and given.not_after + patience > step.began
+                   for step in losing)
 
     def _count(self):
         """Adds up the counters of this life of the vendor app."""
