@@ -94,11 +94,13 @@ extension MailboxMachine {
     into directives: inout [Directive]
   ) {
     var bySerial: [UInt64: [(Letter, OpenedLetter)]] = [:]
+    var isWhole = true
     for opened in letters {
       if let letter = Letter(text: opened.text) {
         bySerial[letter.serial, default: []].append((letter, opened))
       } else {
         self.discard(opened.text)
+        isWhole = false
       }
     }
     var leaving = Leaving()
@@ -107,6 +109,8 @@ extension MailboxMachine {
       if place < read {
         self.opened(
           opening, bySerial[opening.serial] ?? [], at: now, leaving: &leaving, into: &directives)
+        // What is no letter has taken others' places in the page: again, when it is gone.
+        if !isWhole { self.again(opening.serial, at: now) }
       } else {
         self.notOpened(opening.serial, by: number)
       }
@@ -221,10 +225,15 @@ extension MailboxMachine {
     self.counts.putBack += 1
     let serial = tracked.letter.serial
     guard self.boxes[serial] != nil else { return }
-    self.boxes[serial]!.hasWaiting = true
     self.boxes[serial]!.isReturned = true
-    self.due(serial, atMs: now.utcMs + self.settings.retryAfter.microseconds / 1000)
+    self.again(serial, at: now)
     self.leftPipeline(tracked.letter)
+  }
+
+  /// Its letters are read again after a while.
+  private mutating func again(_ serial: UInt64, at now: Moment) {
+    self.boxes[serial, default: Box()].hasWaiting = true
+    self.due(serial, atMs: now.utcMs + self.settings.retryAfter.microseconds / 1000)
   }
 
   private mutating func leftPipeline(_ letter: Letter) {

@@ -260,6 +260,24 @@ struct MailboxMachineTests {
     #expect(given == Array(1...100))
   }
 
+  @Test("what is no letter is removed, and the letters behind it are read when it is gone")
+  func junk() {
+    var machine = Self.machine(here: [42])
+    let text = Array("00000000000000000042 rubbish".utf8)
+    let open = Self.calls(machine.step(.rang([42]), at: Self.t0))[0].0
+    let reply = MailboxReply.opened([OpenedLetter(text: text, body: [], mark: .none)], read: 1)
+    let calls = Self.calls(machine.step(.replied(open, reply), at: Self.t0))
+    #expect(calls.map(\.1) == [.remove([text], by: Self.range)])
+    _ = machine.step(.replied(calls[0].0, .removed), at: Self.t0)
+    let again = Self.calls(machine.step(.tick, at: Self.at(.seconds(1))))
+    #expect(
+      again.map(\.1) == [
+        .open([MailboxOpening(serial: 42, after: 0, count: 32, marks: true)], by: Self.range)
+      ])
+    _ = machine.step(.replied(again[0].0, .opened([], read: 1)), at: Self.at(.seconds(1)))
+    #expect(machine.boxes.isEmpty && machine.counts.malformed == 1)
+  }
+
   @Test("a letter's text is its place; what is none is no letter")
   func texts() {
     for (serial, number) in [(1, 0), (UInt64.max - 1, 9_999_999_999_999_999)] as [(UInt64, UInt64)]
