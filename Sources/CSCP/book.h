@@ -41,13 +41,15 @@ enum {
 };
 
 typedef struct cscp_ticket {
-    /* What is written when something is sent: one cache line */
+    /* What is written when something is sent: within one cache line */
     _Atomic uint64_t cookie; /* SO_COOKIE of the socket in the lot; 0 = none of this ticket's */
-    _Atomic uint64_t acked, epoch_seen, session_id;
+    _Atomic uint64_t acked;
     _Atomic uint32_t log_epoch;
     _Atomic uint32_t unsent;
     _Atomic uint32_t stage; /* cscp_stage */
     uint32_t flags;
+
+    _Atomic uint64_t epoch_seen, session_id;
     uint64_t serial;
     uint64_t order; /* of two tickets of one serial the higher is the newer connection's */
 
@@ -63,10 +65,11 @@ typedef struct cscp_ticket {
     uint8_t n_model, n_firmware;
     uint32_t reserved;
     char model[CSCP_NAME_MAX], firmware[CSCP_NAME_MAX];
-    uint8_t free[40];
+    uint8_t free[8];
 } cscp_ticket;
 
-_Static_assert(sizeof(cscp_ticket) == 256, "a ticket is whole cache lines, and no page more");
+_Static_assert(sizeof(cscp_ticket) % 32 == 0, "what is sent touches one line");
+_Static_assert(sizeof(cscp_ticket) == 224, "a ticket stays small");
 
 /* How a book begins. The shares are of one size and follow at `tickets_at`, then, at `names_at`, as
  * many names in certificates as there are tickets: apart, since most have none. */
