@@ -47,10 +47,11 @@ def test_no_controller_notices_that_its_node_was_restarted(lab, how, capsys):
     assert text.count(f"going on with {CONTROLLERS} connections of the former process") == RESTARTS, text
 
 
-def test_in_a_cluster_a_killed_node_goes_on_with_its_controllers(lab, capsys):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_in_a_cluster_a_node_goes_on_with_its_controllers(lab, how, capsys):
     redis, vendor = lab.redis(), lab.vendor(db="memory:")
     unit = Unit(lab, "unit", redis, vendor)
-    report = restarted(lab, unit, vendor, signal.SIGKILL, capsys, controllers=500)
+    report = restarted(lab, unit, vendor, how, capsys, controllers=500)
     assert report["exit"] == 0 and report["reconnects"] == 0, report
     assert report["lost"] == 0 and report["duplicated"] == 0, report
 

@@ -5,7 +5,8 @@ import Glibc
 /// The service manager's store of descriptors (FDSTORE), as the keeper of the parking lot: what it has
 /// outlives this process, and is handed to the next one of the unit.
 ///
-/// Any thread; calls BLOCK until the service manager has taken note, for `answerLimit` at most.
+/// Any thread; `keep` BLOCKS until the service manager has taken note, and both while its queue is
+/// full, for `answerLimit` at most.
 final class DescriptorStore: Sendable {
   /// A descriptor that the service manager handed to this process.
   struct Inherited: Sendable, Equatable {
@@ -39,18 +40,17 @@ final class DescriptorStore: Sendable {
   /// Stores a copy of the descriptor. It is not watched: what is in a row must stay there whatever
   /// becomes of its other end. 0, or a negative errno.
   func keep(_ name: String, _ descriptor: Int32) -> Int32 {
-    self.tell("FDSTORE=1\nFDNAME=\(name)\nFDPOLL=0", descriptor)
-  }
-
-  /// Lets go of what has this name. 0, or a negative errno.
-  func drop(_ name: String) -> Int32 {
-    self.tell("FDSTOREREMOVE=1\nFDNAME=\(name)", nil)
-  }
-
-  private func tell(_ state: String, _ descriptor: Int32?) -> Int32 {
     let end = ContinuousClock.now.advanced(by: Self.answerLimit)
-    let result = Self.send(state, descriptor, until: end)
+    let result = Self.send("FDSTORE=1\nFDNAME=\(name)\nFDPOLL=0", descriptor, until: end)
     return result < 0 ? result : self.awaitAnswer(until: end)
+  }
+
+  /// Lets go of what has this name. Nothing depends on when: it is told, and not waited for. 0, or a
+  /// negative errno.
+  func drop(_ name: String) -> Int32 {
+    Self.send(
+      "FDSTOREREMOVE=1\nFDNAME=\(name)", nil,
+      until: ContinuousClock.now.advanced(by: Self.answerLimit))
   }
 
   /// A queue that is full is emptied in a moment.
