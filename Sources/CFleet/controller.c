@@ -242,8 +242,13 @@ static int on_ack(fleet_controller *self, const fleet_world *world, const cscp_f
         fleet_count(&world->tally->acks_invalid, 1);
         return 0;
     }
-    if (ack.seq >= self->log.next || self->phase != FLEET_WELCOMED) {
+    if (ack.seq > self->log.sent_max || self->phase != FLEET_WELCOMED) {
         fleet_count(&world->tally->acks_invalid, 1);
+        return 0;
+    }
+    /* Sent before the last WELCOME and taken after it; it is sent anew, and acknowledged again. */
+    if (ack.seq >= self->log.next) {
+        fleet_count(&world->tally->acks_early, 1);
         return 0;
     }
     if (fleet_log_ack(&self->log, world, ack.seq, now) > 0) {

@@ -60,6 +60,7 @@ static void print_json(const fleet_report *r, FILE *file) {
     ONE(times);
     ONE(acks);
     ONE(acks_invalid);
+    ONE(acks_early);
     ONE(acks_old_log);
     ONE(resume_invalid);
     ONE(resume_below_acked);

@@ -353,6 +353,26 @@ static void a_lost_log_begins_anew_and_the_old_one_is_remembered(void) {
     rig_free(r);
 }
 
+static void an_ack_may_overtake_what_is_sent_anew(void) {
+    rig *r = rig_new(1, 100);
+
+    log_events(r, 5);
+    connect_now(r);
+    welcome(r, 1, 1, 8);
+    CHECK_EQ(r->c.log.next, 6);
+    welcome(r, 2, 3, 1);
+    CHECK_EQ(r->c.log.next, 3);
+    ack(r, 1, 5); /* what was under way was taken; it is sent anew all the same */
+    CHECK_EQ(r->tally.acks_early, 1);
+    CHECK_EQ(r->c.log.acked, 0);
+    ack(r, 1, 2);
+    CHECK_EQ(r->c.log.acked, 2);
+    CHECK_EQ(r->c.log.next, 4);
+    ack(r, 1, 6); /* never sent */
+    CHECK_EQ(r->tally.acks_invalid, 1);
+    rig_free(r);
+}
+
 static void a_log_may_be_lost_within_a_session(void) {
     rig *r = rig_new(1, 1000);
 
@@ -560,6 +580,7 @@ int main(void) {
     RUN(what_was_under_way_when_overwritten_may_still_be_acked);
     RUN(fingerprints_are_of_what_was_acknowledged);
     RUN(a_lost_log_begins_anew_and_the_old_one_is_remembered);
+    RUN(an_ack_may_overtake_what_is_sent_anew);
     RUN(a_log_may_be_lost_within_a_session);
     RUN(acks_from_the_future_change_nothing_and_count);
     RUN(resuming_where_nothing_was_sent_or_all_is_acked_counts);

@@ -99,7 +99,8 @@ int fleet_wait(fleet *self, int timeout_ms);
     X(pings)                                                                                       \
     X(times)                                                                                       \
     X(acks)               /* EVENT_ACK frames */                                                   \
-    X(acks_invalid)       /* of a record not sent yet, or of a log that never was */               \
+    X(acks_invalid)       /* of a record never sent, or of a log that never was */                 \
+    X(acks_early)         /* of one sent before the last WELCOME and not anew yet: ignored */      \
     X(acks_old_log)       /* of a log that has been lost since */                                  \
     X(resume_invalid)     /* WELCOMEs to resume from a record never sent, or another log */        \
     X(resume_below_acked) /* WELCOMEs to resume from before what the host had acknowledged */      \
