@@ -188,6 +188,7 @@ extension PeerLinks {
   private static let resultsMax = 256
   private static let resultBytesMax = 32 << 10
   private static let keepLimit: Duration = .milliseconds(300)
+  private static let keepAgain: Duration = .milliseconds(50)
 
   /// Gives the results to peers that tell the vendor app of them. BLOCKS for as long as `limit` at most.
   /// Returns how many were taken.
@@ -195,26 +196,35 @@ extension PeerLinks {
     _ results: [Clusterdriver_V1_CommandResult], within limit: Duration
   ) -> Int {
     let links = self.state.withLock { $0.links }.sorted { $0.key < $1.key }
+    guard !links.isEmpty else { return 0 }
     let kept = Counter()
     let work = Awaited {
       for batch in PeerLinks.batches(of: results) {
-        for (node, link) in links {
-          guard !Task.isCancelled else { return }
-          var message = Clusterdriver_V1_PeerResults()
-          message.asked = node.name
-          message.results = batch
-          var options = CallOptions.defaults
-          options.timeout = PeerLinks.keepLimit
-          if (try? await Peer(wrapping: link.client).keepResults(message, options: options)) != nil
-          {
-            kept.add(UInt64(batch.count))
-            break
-          }
+        // A peer that did not answer may only be slow: all in turn, for as long as there is time.
+        while await !PeerLinks.isKept(batch, by: links) {
+          guard (try? await Task.sleep(for: PeerLinks.keepAgain)) != nil else { return }
         }
+        kept.add(UInt64(batch.count))
       }
     }
     if work.wait(limit) == nil { work.cancel() }
     return Int(kept.value)
+  }
+
+  private static func isKept(
+    _ results: [Clusterdriver_V1_CommandResult], by links: [(key: NodeID, value: Link)]
+  ) async -> Bool {
+    for (node, link) in links where !Task.isCancelled {
+      var message = Clusterdriver_V1_PeerResults()
+      message.asked = node.name
+      message.results = results
+      var options = CallOptions.defaults
+      options.timeout = PeerLinks.keepLimit
+      if (try? await Peer(wrapping: link.client).keepResults(message, options: options)) != nil {
+        return true
+      }
+    }
+    return false
   }
 
   private static func batches(
