@@ -162,8 +162,8 @@ class Holders:
         state = dict(zip(map(bytes.decode, words[::2]), map(bytes.decode, words[1::2])))
         number = state.get("list", "0").split()[0]
         sessions = [state.get(f"s:{holder.name}", "").split() for holder in self.holders]
-        return (all(len(s) > 4 and s[2] == "0" and s[-2] == number for s in sessions)
-                and len({s[-1] for s in sessions}) == 1 and sessions[0][-1] != "~")
+        return (all(len(s) > 4 and s[2] == "0" and s[-3] == number for s in sessions)
+                and len({s[-2] for s in sessions}) == 1 and sessions[0][-2] != "~")
 
     def wait_settled(self, seconds=20.0):
         """Every serial is acted for, by each holder its share, and each knows of each."""

@@ -14,6 +14,8 @@ QUICK = ["--backoff-min", "100ms", "--backoff-max", "1s", "--drain", "30s"]
 
 def balanced(lab, n, *options):
     redis, vendor, nodes, _ = start(lab, n, *options)
+    # The balancer takes all for up until it has asked: what it says then would be no word of theirs.
+    wait_for(lambda: all(node.http("/readyz")[0] == 200 for node in nodes), 20, "all are ready")
     balancer = lab.balancer(nodes)
     balancer.wait_for_states(*["UP"] * n)
     return redis, vendor, nodes, balancer
