@@ -87,7 +87,7 @@ public struct OwnershipMachine: Sendable, Equatable {
   ///   word of the store that is lost: a node that is fenced has nothing to assert.
   ///   - isSure: it cannot have been taken off the member list by a store that is lost.
   public mutating func saw(
-    _ view: StoreView, validUntil: Instant?, isSure: Bool = true, at now: Instant
+    _ view: StoreView, validUntil: Instant?, isSure: Bool, at now: Instant
   ) -> [Directive] {
     var directives: [Directive] = []
     if view.identity != identity {

@@ -9,7 +9,7 @@ struct ClaimTests {
   /// Has met the first store long before 10 s; node-b was last seen to change then.
   private func machine(_ ranges: [RangeRecord], floors: RangeMap = RangeMap()) -> OwnershipMachine {
     var machine = OwnershipMachine(me: me, timing: defaults, floors: floors)
-    _ = machine.saw(view(10, ranges, isWhole: true), validUntil: nil, at: at(0))
+    _ = machine.saw(view(10, ranges, isWhole: true), validUntil: nil, isSure: true, at: at(0))
     return machine
   }
 

@@ -9,7 +9,7 @@ struct OwnershipMachineTests {
   /// Has met the first store at 0, with these ranges in it.
   private func machine(_ ranges: [RangeRecord], floors: RangeMap = RangeMap()) -> OwnershipMachine {
     var machine = OwnershipMachine(me: me, timing: defaults, floors: floors)
-    _ = machine.saw(view(10, ranges, isWhole: true), validUntil: nil, at: at(0))
+    _ = machine.saw(view(10, ranges, isWhole: true), validUntil: nil, isSure: true, at: at(0))
     return machine
   }
 
@@ -24,7 +24,7 @@ struct OwnershipMachineTests {
     var machine = OwnershipMachine(me: me, timing: defaults)
     let out = machine.saw(
       view(10, [still, record(101, 200, other, 1), record(201, 300, life(nodeA, 2), 1)]),
-      validUntil: nil, at: at(0))
+      validUntil: nil, isSure: true, at: at(0))
     #expect(out == [.actingChanged])
     #expect(machine.acting == [piece(1, 100, 3)])
   }
@@ -35,9 +35,12 @@ struct OwnershipMachineTests {
     var machine = machine([record(1, 100, me, 3, in: second)])
     #expect(machine.acting.isEmpty)
     #expect(
-      machine.saw(view(11, [still]), validUntil: .distantFuture, at: at(1)) == [.actingChanged])
+      machine.saw(view(11, [still]), validUntil: .distantFuture, isSure: true, at: at(1)) == [
+        .actingChanged
+      ])
     _ = machine.saw(
-      view(12, [record(1, 100, other, 9, in: second)]), validUntil: .distantFuture, at: at(2))
+      view(12, [record(1, 100, other, 9, in: second)]), validUntil: .distantFuture, isSure: true,
+      at: at(2))
     #expect(machine.acting == [piece(1, 100, 3)])
   }
 
@@ -45,7 +48,7 @@ struct OwnershipMachineTests {
   func handedOver() {
     var machine = machine([still])
     #expect(
-      machine.saw(view(11, [moving(5)]), validUntil: .distantFuture, at: at(1)) == [
+      machine.saw(view(11, [moving(5)]), validUntil: .distantFuture, isSure: true, at: at(1)) == [
         .seal(Serial(1), move: 5)
       ])
     #expect(machine.acting == [piece(1, 100, 3)])
@@ -83,7 +86,7 @@ struct OwnershipMachineTests {
   @Test("what a peer knows later than it says stands against others who say the same and know less")
   func newsBeyondItsWord() {
     var machine = machine([still])
-    _ = machine.saw(view(11, [moving(5)]), validUntil: .distantFuture, at: at(1))
+    _ = machine.saw(view(11, [moving(5)]), validUntil: .distantFuture, isSure: true, at: at(1))
     _ = machine.sealed(Serial(1), move: 5)
     var given = record(1, 100, other, 4)
     given.changed = 13
@@ -104,7 +107,7 @@ struct OwnershipMachineTests {
     var machine = machine([moving(5)])
     _ = machine.sealed(Serial(1), move: 5)
     #expect(
-      machine.saw(view(11), validUntil: .distantFuture, at: at(1)) == [
+      machine.saw(view(11), validUntil: .distantFuture, isSure: true, at: at(1)) == [
         .handOver(Serial(1), move: 5)
       ])
     #expect(
@@ -112,11 +115,14 @@ struct OwnershipMachineTests {
     #expect(machine.acting.isEmpty)
     // Another move: sealed is sealed, and the new number is named.
     #expect(
-      machine.saw(view(12, [moving(7)]), validUntil: .distantFuture, at: at(2)).contains(
-        .handOver(Serial(1), move: 7)))
+      machine.saw(view(12, [moving(7)]), validUntil: .distantFuture, isSure: true, at: at(2))
+        .contains(
+          .handOver(Serial(1), move: 7)))
     #expect(machine.acting.isEmpty)
     #expect(
-      machine.saw(view(13, [still]), validUntil: .distantFuture, at: at(3)) == [.actingChanged])
+      machine.saw(view(13, [still]), validUntil: .distantFuture, isSure: true, at: at(3)) == [
+        .actingChanged
+      ])
     #expect(machine.acting == [piece(1, 100, 3)])
   }
 
@@ -124,12 +130,14 @@ struct OwnershipMachineTests {
   func sealingFollows() {
     var machine = machine([moving(5)])
     #expect(
-      machine.saw(view(11, [moving(6)]), validUntil: .distantFuture, at: at(1)) == [
+      machine.saw(view(11, [moving(6)]), validUntil: .distantFuture, isSure: true, at: at(1)) == [
         .seal(Serial(1), move: 6)
       ])
     #expect(machine.sealed(Serial(1), move: 5) == [])
-    #expect(machine.saw(view(12, [moving(6)]), validUntil: .distantFuture, at: at(1)) == [])
-    #expect(machine.saw(view(13, [still]), validUntil: .distantFuture, at: at(2)) == [])
+    #expect(
+      machine.saw(view(12, [moving(6)]), validUntil: .distantFuture, isSure: true, at: at(1)) == [])
+    #expect(
+      machine.saw(view(13, [still]), validUntil: .distantFuture, isSure: true, at: at(2)) == [])
     #expect(machine.sealed(Serial(1), move: 6) == [])
     #expect(machine.acting == [piece(1, 100, 3)])
   }
@@ -138,16 +146,19 @@ struct OwnershipMachineTests {
   func meetsAnother() {
     var machine = machine([still])
     #expect(
-      machine.saw(view(1, of: second, isWhole: true), validUntil: .distantFuture, at: at(9000)) == [
-        .actingChanged, .assert([piece(1, 100, 3)]),
-      ])
+      machine.saw(
+        view(1, of: second, isWhole: true), validUntil: .distantFuture, isSure: true, at: at(9000))
+        == [
+          .actingChanged, .assert([piece(1, 100, 3)]),
+        ])
     #expect(machine.acting.isEmpty && machine.isQuarantined(at: at(10_499)))
     #expect(!machine.isQuarantined(at: at(10_500)))
     // The same again, for as long as it is not known to the store and the quarantine lasts.
     #expect(
-      machine.saw(view(1, of: second), validUntil: .distantFuture, at: at(10_499)) == [
-        .assert([piece(1, 100, 3)])
-      ])
+      machine.saw(view(1, of: second), validUntil: .distantFuture, isSure: true, at: at(10_499))
+        == [
+          .assert([piece(1, 100, 3)])
+        ])
     let out = machine.saw([record(1, 100, me, 3, in: second)], of: second, version: 2)
     #expect(out == [.actingChanged])
     #expect(machine.acting == [piece(1, 100, 3)])
@@ -157,9 +168,10 @@ struct OwnershipMachineTests {
   func meetsAnotherFenced() {
     var machine = machine([still])
     #expect(
-      machine.saw(view(1, of: second, isWhole: true), validUntil: nil, at: at(9000)) == [
-        .actingChanged
-      ])
+      machine.saw(view(1, of: second, isWhole: true), validUntil: nil, isSure: true, at: at(9000))
+        == [
+          .actingChanged
+        ])
     #expect(machine.holdings.isEmpty)
   }
 
@@ -170,15 +182,18 @@ struct OwnershipMachineTests {
     ])
     _ = machine.sealed(Serial(1), move: 5)
     let out = machine.saw(
-      view(1, of: second, isWhole: true), validUntil: .distantFuture, at: at(900))
+      view(1, of: second, isWhole: true), validUntil: .distantFuture, isSure: true, at: at(900))
     #expect(out == [.actingChanged, .assert([piece(101, 200, 4)])])
   }
 
   @Test("what the new store does not have after the quarantine is not one's own any more")
   func neverConfirmed() {
     var machine = machine([still])
-    _ = machine.saw(view(1, of: second, isWhole: true), validUntil: .distantFuture, at: at(9000))
-    #expect(machine.saw(view(2, of: second), validUntil: .distantFuture, at: at(10_500)) == [])
+    _ = machine.saw(
+      view(1, of: second, isWhole: true), validUntil: .distantFuture, isSure: true, at: at(9000))
+    #expect(
+      machine.saw(view(2, of: second), validUntil: .distantFuture, isSure: true, at: at(10_500))
+        == [])
     #expect(machine.holdings.isEmpty)
   }
 
@@ -188,10 +203,11 @@ struct OwnershipMachineTests {
   func thirdStore() {
     for (ms, isAsserted) in [(1199, true), (1200, false)] as [(Int64, Bool)] {
       var machine = machine([still])
-      _ = machine.saw(view(1, of: second, isWhole: true), validUntil: at(1200), at: at(900))
+      _ = machine.saw(
+        view(1, of: second, isWhole: true), validUntil: at(1200), isSure: true, at: at(900))
       let third = view(1, of: StoreIdentity("third"), isWhole: true)
       // By the second store's word it may act for longer, but not for this.
-      _ = machine.saw(third, validUntil: .distantFuture, at: at(ms))
+      _ = machine.saw(third, validUntil: .distantFuture, isSure: true, at: at(ms))
       #expect(machine.unconfirmed.isEmpty != isAsserted, "\(ms)")
     }
   }
@@ -225,14 +241,15 @@ struct OwnershipMachineTests {
   @Test("a whole view is all there is; else only what it says is removed goes")
   func whole() {
     var machine = machine([still, record(101, 200, me, 1)])
-    #expect(machine.saw(view(11), validUntil: .distantFuture, at: at(1)) == [])
+    #expect(machine.saw(view(11), validUntil: .distantFuture, isSure: true, at: at(1)) == [])
     #expect(
-      machine.saw(view(12, removed: [101]), validUntil: .distantFuture, at: at(2)) == [
-        .actingChanged
-      ])
+      machine.saw(view(12, removed: [101]), validUntil: .distantFuture, isSure: true, at: at(2))
+        == [
+          .actingChanged
+        ])
     #expect(machine.acting == [piece(1, 100, 3)])
     #expect(
-      machine.saw(view(13, isWhole: true), validUntil: .distantFuture, at: at(3)) == [
+      machine.saw(view(13, isWhole: true), validUntil: .distantFuture, isSure: true, at: at(3)) == [
         .actingChanged
       ])
     #expect(machine.acting.isEmpty && machine.table.isEmpty)
@@ -242,7 +259,8 @@ struct OwnershipMachineTests {
   func stops() {
     var machine = machine([still])
     machine.stop()
-    _ = machine.saw(view(11, [record(101, 200, me, 1)]), validUntil: .distantFuture, at: at(1))
+    _ = machine.saw(
+      view(11, [record(101, 200, me, 1)]), validUntil: .distantFuture, isSure: true, at: at(1))
     #expect(machine.acting == [piece(1, 100, 3)])
     #expect(machine.stopped() == [.actingChanged])
     #expect(machine.acting.isEmpty)
@@ -256,7 +274,7 @@ struct OwnershipMachineTests {
     var machine = machine([still], floors: former)
     machine.seen([piece(150, 150, 20)])
     _ = machine.saw([record(150, 160, other, 8)], of: first, version: 11)
-    _ = machine.saw(view(1, of: second, isWhole: true), validUntil: nil, at: at(9000))
+    _ = machine.saw(view(1, of: second, isWhole: true), validUntil: nil, isSure: true, at: at(9000))
     let floors = [1: 7, 11: 3, 100: 3, 101: 0, 150: 20, 151: 8, 160: 8, 161: 0] as [UInt64: UInt64]
     for (serial, epoch) in floors {
       #expect(
