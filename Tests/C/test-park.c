@@ -248,17 +248,29 @@ static void what_ended_ends(void) {
     end(host);
 }
 
-static void sockets_without_state_are_closed_and_counted(void) {
+/* A controller is parked, and there is no host. */
+static void leave_one(peer *p) {
     cscp *host = begin();
-    cscp_config config = host_config();
-    peer p;
 
-    peer_join(&p, host, 7);
+    peer_join(p, host, 7);
     parked(host, 1);
     cscp_free(host);
-    for (unsigned i = 0; i < lot.n; i++)
-        if (strncmp(lot.names[i], "cscp.book", 9) == 0)
+}
+
+/* From the end: what is dropped may have the last put into its place. */
+static void drop_all(const char *prefix) {
+    for (unsigned i = lot.n; i-- > 0;)
+        if (strncmp(lot.names[i], prefix, strlen(prefix)) == 0)
             keeper_drop(&lot, lot.names[i]);
+}
+
+static void sockets_without_state_are_closed_and_counted(void) {
+    cscp_config config = host_config();
+    cscp *host;
+    peer p;
+
+    leave_one(&p);
+    drop_all("cscp.book");
     host = open_host_with(&config);
     CHECK_EQ(resumed(host).stateless, 1);
     CHECK_EQ(resumed(host).connections, 0);
@@ -273,14 +285,12 @@ static void sockets_without_state_are_closed_and_counted(void) {
 }
 
 static void a_state_of_an_unknown_version_is_said_to_be_one(void) {
-    cscp *host = begin();
     cscp_config config = host_config();
     cscp_book_head *head;
+    cscp *host;
     peer p;
 
-    peer_join(&p, host, 7);
-    parked(host, 1);
-    cscp_free(host);
+    leave_one(&p);
     head = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, keeper_fd(&lot, "cscp.book"), 0);
     CHECK(head != MAP_FAILED);
     head->version++;
@@ -295,16 +305,12 @@ static void a_state_of_an_unknown_version_is_said_to_be_one(void) {
 }
 
 static void state_without_sockets_is_counted(void) {
-    cscp *host = begin();
     cscp_config config = host_config();
+    cscp *host;
     peer p;
 
-    peer_join(&p, host, 7);
-    parked(host, 1);
-    cscp_free(host);
-    for (unsigned i = lot.n; i-- > 0;)
-        if (strncmp(lot.names[i], "cscp.lot", 8) == 0)
-            keeper_drop(&lot, lot.names[i]);
+    leave_one(&p);
+    drop_all("cscp.lot");
     peer_expect_end(&p);
     host = open_host_with(&config);
     CHECK_EQ(resumed(host).socketless, 1);
