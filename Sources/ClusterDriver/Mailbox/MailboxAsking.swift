@@ -54,7 +54,7 @@ extension MailboxMachine {
     }
   }
 
-  /// As many as may be asked for now, by range, since each call is for one.
+  /// As many as there is room to ask for, by range, since each call is for one.
   private mutating func take(
     from queue: WritableKeyPath<MailboxMachine, Queue<CommandID>>
   ) -> [(OwnedRange, [CommandID])] {
