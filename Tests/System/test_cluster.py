@@ -32,6 +32,16 @@ def start(lab, n, *options):
     return redis, vendor, nodes, ",".join(f"127.0.0.1:{node.port}" for node in nodes)
 
 
+def served(lab, n, controllers, rate, duration):
+    """So many nodes, each of which owns something, and a fleet that is served by them."""
+    redis, vendor, nodes, ports = start(lab, n)
+    fleet = lab.fleet(ports, controllers, rate, duration, vendor=vendor, options=[*QUICK, "--drain", "30s"])
+    fleet.wait_connected(controllers, 30)
+    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
+    wait_for(lambda: sum(sessions(node) for node in nodes) == controllers, 20, "all are served")
+    return redis, vendor, nodes, fleet
+
+
 def assert_whole(report):
     assert report["exit"] == 0, report
     assert report["lost"] == 0 and report["duplicated"] == 0, report
@@ -39,10 +49,7 @@ def assert_whole(report):
 
 
 def test_a_node_that_is_killed_is_replaced_by_the_others(lab):
-    _, vendor, nodes, ports = start(lab, 3)
-    fleet = lab.fleet(ports, 150, 2, "25s", vendor=vendor, options=[*QUICK, "--drain", "30s"])
-    fleet.wait_connected(150, 30)
-    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
+    _, _, nodes, fleet = served(lab, 3, 150, 2, "25s")
     nodes[1].kill()
     fleet.wait_connected(150, 30)
     wait_for(lambda: sum(sessions(n) for n in (nodes[0], nodes[2])) == 150, 30,
@@ -51,10 +58,7 @@ def test_a_node_that_is_killed_is_replaced_by_the_others(lab):
 
 
 def test_a_node_that_stops_gives_its_ranges_back_at_once(lab):
-    redis, vendor, nodes, ports = start(lab, 2)
-    fleet = lab.fleet(ports, 40, 2, "15s", vendor=vendor, options=[*QUICK, "--drain", "30s"])
-    fleet.wait_connected(40, 20)
-    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
+    redis, _, nodes, fleet = served(lab, 2, 40, 2, "15s")
     assert nodes[0].stop() == 0
     # Far less than the 1.5 s after which a node that is silent counts as dead.
     wait_for(lambda: len(owners(redis)) == 1, 1, "the other has all of them")
@@ -62,11 +66,7 @@ def test_a_node_that_stops_gives_its_ranges_back_at_once(lab):
 
 
 def test_commands_reach_a_controller_whoever_owns_it(lab):
-    redis, vendor, nodes, ports = start(lab, 3)
-    fleet = lab.fleet(ports, 60, 1, "20s", vendor=vendor, options=[*QUICK, "--drain", "30s"])
-    fleet.wait_connected(60, 30)
-    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
-    wait_for(lambda: sum(sessions(node) for node in nodes) == 60, 20, "all are served")
+    redis, _, nodes, fleet = served(lab, 3, 60, 1, "20s")
     # One that has just moved may be heard by two.
     heard = sum(redis.publish(1000 + i, command_json(seconds=5)) for i in range(60))
     assert heard >= 55, f"{heard} of 60 commands were heard"
@@ -76,11 +76,7 @@ def test_commands_reach_a_controller_whoever_owns_it(lab):
 
 
 def test_a_command_given_at_any_node_is_carried_out_by_the_owner(lab):
-    _, vendor, nodes, ports = start(lab, 3)
-    fleet = lab.fleet(ports, 60, 1, "40s", vendor=vendor, options=[*QUICK, "--drain", "30s"])
-    fleet.wait_connected(60, 30)
-    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
-    wait_for(lambda: sum(sessions(node) for node in nodes) == 60, 20, "all are served")
+    _, vendor, nodes, fleet = served(lab, 3, 60, 1, "40s")
     serials = range(1000, 1060, 10)
     for node in nodes:
         for serial in serials:
@@ -101,11 +97,7 @@ def test_a_command_given_at_any_node_is_carried_out_by_the_owner(lab):
 
 
 def test_results_outlive_a_node_that_ends_while_the_vendor_app_stalls(lab):
-    redis, vendor, nodes, ports = start(lab, 2)
-    fleet = lab.fleet(ports, 40, 1, "60s", vendor=vendor, options=[*QUICK, "--drain", "30s"])
-    fleet.wait_connected(40, 20)
-    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
-    wait_for(lambda: sum(sessions(node) for node in nodes) == 40, 20, "all are served")
+    redis, vendor, nodes, fleet = served(lab, 2, 40, 1, "60s")
     vendor.pause()
     heard = sum(redis.publish(1000 + i, command_json(seconds=5)) > 0 for i in range(40))
     assert heard >= 35, f"{heard} of 40 commands were heard"
@@ -131,11 +123,7 @@ def test_two_processes_under_one_name_are_told_apart(lab):
 
 
 def test_redis_that_restarts_empty_disconnects_nobody(lab):
-    redis, vendor, nodes, ports = start(lab, 2)
-    fleet = lab.fleet(ports, 40, 5, "20s", vendor=vendor, options=[*QUICK, "--drain", "30s"])
-    fleet.wait_connected(40, 20)
-    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
-    wait_for(lambda: sum(sessions(node) for node in nodes) == 40, 20, "all are served")
+    redis, _, nodes, fleet = served(lab, 2, 40, 5, "20s")
     before = fleet.progress.get("reconnects", 0)
     redis.kill()
     # Longer than a lease.
@@ -151,11 +139,7 @@ def test_redis_that_restarts_empty_disconnects_nobody(lab):
 
 
 def test_a_drained_node_owns_nothing_and_its_controllers_notice_nothing(lab):
-    _, vendor, nodes, ports = start(lab, 3)
-    fleet = lab.fleet(ports, 90, 5, "25s", vendor=vendor, options=[*QUICK, "--drain", "30s"])
-    fleet.wait_connected(90, 20)
-    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
-    wait_for(lambda: sum(sessions(node) for node in nodes) == 90, 20, "all are served")
+    _, _, nodes, fleet = served(lab, 3, 90, 5, "25s")
     before = fleet.progress.get("reconnects", 0)
     code, output, errors = lab.run("clusterctl", "drain", "--admin", nodes[1].admin, seconds=40)
     assert code == 0 and "owns nothing: it may be stopped" in output, output + errors
@@ -184,10 +168,7 @@ def test_a_node_on_its_own_has_no_cluster_to_show(lab):
 
 
 def test_an_operator_stops_balancing_forgets_a_node_and_reads_what_happened(lab):
-    redis, vendor, nodes, ports = start(lab, 2)
-    fleet = lab.fleet(ports, 20, 1, "120s", vendor=vendor, options=QUICK)
-    fleet.wait_connected(20, 20)
-    wait_for(lambda: all(owned(node) > 0 for node in nodes), 30, "every node has ranges")
+    redis, _, nodes, _ = served(lab, 2, 20, 1, "120s")
 
     def ctl(*arguments, node=0):
         code, output, errors = lab.run("clusterctl", *arguments, "--admin", nodes[node].admin, seconds=40)
