@@ -81,7 +81,7 @@ class Holder(Part):
         return [right for life in range(len(self.lives)) for right in self._rights(life)]
 
     def present(self):
-        """What it acts for now: {first: last}."""
+        """What it acts for at this instant: {first: last}."""
         at = now()
         return {r.first: r.last for r in self._rights(len(self.lives) - 1) if r.end > at}
 
