@@ -4,7 +4,7 @@ import Election
 public struct Fault: Sendable {
   public enum Kind: CaseIterable, Sendable {
     case crash, pause, cutOff, cutFromStore, cutFromPeers, oneWay
-    case storeDown, storeEmptied, storeFailedOver, loss, slowness, stop, drain
+    case storeDown, storeEmptied, storeFailedOver, loss, slowness, stop, drain, unhealthy
   }
 
   var kind: Kind
@@ -58,6 +58,14 @@ extension Simulation {
       agenda.enter(
         .tell(node: i, life: nodes[i].life, .workEnded), at: now + random.ns(ms: 1...500))
     case .drain: enter(.status(MemberStatus(draining: true)), i)
+    case .unhealthy:
+      // Of one, or of what all depend on, which they do not notice at once.
+      let all = random.once(in: 3)
+      for j in nodes.indices where all || j == i {
+        agenda.enter(
+          .tell(node: j, life: nil, .status(MemberStatus(healthy: false))),
+          at: now + random.ns(ms: 0...500))
+      }
     }
   }
 
@@ -97,6 +105,11 @@ extension Simulation {
     case .loss: network.lossOneIn = 0
     case .slowness: network.slowOneIn = 0
     case .drain: enter(.status(MemberStatus()), i)
+    case .unhealthy:
+      for j in nodes.indices {
+        agenda.enter(
+          .tell(node: j, life: nil, .status(MemberStatus())), at: now + random.ns(ms: 0...1000))
+      }
     case .crash, .pause, .storeEmptied, .storeFailedOver, .stop: break
     }
   }

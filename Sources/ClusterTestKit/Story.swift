@@ -8,6 +8,9 @@ public struct Story {
     case dies(Int)
     case stops(Int)
     case drains(Int)
+    /// It cannot serve, and says so.
+    case losesVendorApp(Int)
+    case reachesVendorApp(Int)
     case losesStore(Int)
     case losesAll(Int)
     case reconnects(Int)
@@ -26,6 +29,8 @@ public struct Story {
       case .dies(let i): "node-\(i) dies"
       case .stops(let i): "node-\(i) is told to stop"
       case .drains(let i): "node-\(i) is to be emptied"
+      case .losesVendorApp(let i): "node-\(i) does not reach the vendor app"
+      case .reachesVendorApp(let i): "node-\(i) reaches the vendor app again"
       case .losesStore(let i): "node-\(i) no longer reaches the store"
       case .losesAll(let i): "node-\(i) is cut off from everything"
       case .reconnects(let i): "node-\(i) is connected again"
@@ -125,6 +130,10 @@ public struct Story {
       simulation.agenda.enter(.tell(node: i, life: nil, .workEnded), at: now + 20_000_000)
     case .drains(let i):
       try simulation.handle(.tell(node: i, life: nil, .status(MemberStatus(draining: true))))
+    case .losesVendorApp(let i):
+      try simulation.handle(.tell(node: i, life: nil, .status(MemberStatus(healthy: false))))
+    case .reachesVendorApp(let i):
+      try simulation.handle(.tell(node: i, life: nil, .status(MemberStatus())))
     case .losesStore(let i): simulation.network.setStore(i, to: false, from: false)
     case .losesAll(let i):
       simulation.network.setStore(i, to: false, from: false)

@@ -62,7 +62,7 @@ public struct LeaderDuties: Sendable, Equatable {
     var actions: [LeaderAction]
     /// Nothing was to be done, and time alone would not bring anything.
     var isIdle: Bool
-    /// When a move under way has taken too long.
+    /// When a move under way has taken too long, or somebody's health counts.
     var until: Instant
   }
 
@@ -95,12 +95,13 @@ public struct LeaderDuties: Sendable, Equatable {
     {
       return (last.actions, last.isIdle ? [] : removals(sight, at: now))
     }
+    let unhealthy = sight.watch.unhealthy(at: now, settle: timing.healthSettle)
     var actions = members(sight, alive: sessions)
     let hasGaps = LeaderDuties.hasGaps(records)
     if hasGaps {
       actions.append(.createRanges(LeaderDuties.complete(sight.floors)))
     } else {
-      actions += moves(records, alive: sessions, at: now)
+      actions += moves(records, alive: sessions, unhealthy: unhealthy, at: now)
     }
     actions = Array(actions.prefix(limits.actionsMax))
     // Epochs may be learned while there are gaps.
@@ -112,7 +113,9 @@ public struct LeaderDuties: Sendable, Equatable {
         actions: actions,
         isIdle: actions.isEmpty && movesSeenAt.isEmpty
           && sight.list.nodes.allSatisfy { node in alive.contains { $0.node == node } },
-        until: movesSeenAt.values.min().map { $0 + timing.moveTimeout } ?? .distantFuture)
+        until: min(
+          movesSeenAt.values.min().map { $0 + timing.moveTimeout } ?? .distantFuture,
+          sight.watch.healthCountsAt(after: now, settle: timing.healthSettle)))
     return (actions, removals(sight, at: now))
   }
 
@@ -160,13 +163,13 @@ public struct LeaderDuties: Sendable, Equatable {
   }
 
   private func plan(
-    _ records: [RangeRecord], _ movable: [Int], alive: [SessionRecord]
+    _ records: [RangeRecord], _ movable: [Int], alive: [SessionRecord], unhealthy: [NodeID]
   ) -> Planner.Plan {
     planner.plan(
       members: alive.map {
         Planner.Member(
           id: $0.node, capacity: Double($0.status.capacity), draining: $0.status.draining,
-          healthy: $0.status.healthy, version: $0.status.version)
+          healthy: !unhealthy.contains($0.node), version: $0.status.version)
       },
       ranges: movable.map {
         Planner.Range(
@@ -177,15 +180,18 @@ public struct LeaderDuties: Sendable, Equatable {
 
   /// What is to be moved once all moves under way have ended, most urgent first, whether balancing is paused
   /// or not.
-  public func plan(_ records: [RangeRecord], alive: [SessionRecord]) -> Planner.Plan {
-    plan(records, LeaderDuties.movable(records, alive: alive), alive: alive)
+  public func plan(_ records: [RangeRecord], watch: PeerWatch, at now: Instant) -> Planner.Plan {
+    let alive = watch.alive(at: now)
+    return plan(
+      records, LeaderDuties.movable(records, alive: alive), alive: alive,
+      unhealthy: watch.unhealthy(at: now, settle: timing.healthSettle))
   }
 
   private mutating func moves(
-    _ records: [RangeRecord], alive: [SessionRecord], at now: Instant
+    _ records: [RangeRecord], alive: [SessionRecord], unhealthy: [NodeID], at now: Instant
   ) -> [LeaderAction] {
     var actions: [LeaderAction] = []
-    let fit = alive.filter { !$0.status.draining && $0.status.healthy }.map(\.node)
+    let fit = alive.filter { !$0.status.draining && !unhealthy.contains($0.node) }.map(\.node)
     var underWay: [UInt64: Instant] = [:]
     for i in records.indices {
       guard let move = records[i].move else { continue }
@@ -197,7 +203,7 @@ public struct LeaderDuties: Sendable, Equatable {
     }
     movesSeenAt = underWay
     let movable = LeaderDuties.movable(records, alive: alive)
-    let plan = plan(records, movable, alive: alive)
+    let plan = plan(records, movable, alive: alive, unhealthy: unhealthy)
     var room = limits.movesMax - underWay.count
     for move in plan.moves where room > 0 && (!isPaused || move.reason == .drain) {
       guard let i = movable.first(where: { records[$0].first == move.range }),

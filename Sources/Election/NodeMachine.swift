@@ -187,7 +187,7 @@ public struct NodeMachine: Sendable, Equatable {
 
   /// What a leader that sees what this node sees will move, most urgent first.
   public func plannedMoves(at now: Instant) -> [Planner.Move] {
-    duties.plan(ownership.table.values, alive: watch.alive(at: now)).moves
+    duties.plan(ownership.table.values, watch: watch, at: now).moves
   }
 
   // MARK: Step

@@ -89,17 +89,20 @@ private struct Ground: Comparable {
   }
 }
 
-/// In which order nodes claim: a range's successors that are alive, then the other members by name,
-/// then those that are draining.
+/// In which order nodes claim: a range's successors that are alive and well, then the other such members by
+/// name, then those that are not, and those that are draining.
 private struct Ranks {
   private let me: NodeID
   private let isDraining: Bool
   private let watch: PeerWatch
   private let now: Instant
-  /// Members that are alive and take ranges, by name; made when it is first needed.
-  private lazy var steady = watch.alive(at: now).filter {
-    !$0.status.draining && $0.status.healthy
-  }.map(\.node)
+  /// Members that are alive and take ranges, by name; made when it is first needed. When nobody is well,
+  /// what all depend on is missing, and one is as good as the other.
+  private lazy var steady: [NodeID] = {
+    let alive = watch.alive(at: now).filter { !$0.status.draining }
+    let well = alive.filter(\.status.healthy)
+    return (well.isEmpty ? alive : well).map(\.node)
+  }()
 
   init(me: NodeID, isDraining: Bool, watch: PeerWatch, at now: Instant) {
     self.me = me

@@ -8,6 +8,14 @@ public struct PeerWatch: Sendable, Equatable {
     var session: SessionRecord?
     /// When this value was first seen.
     var firstSeenAt: Instant
+    /// Since when it says that it can serve, or that it cannot.
+    var sameHealthSince: Instant
+
+    init(session: SessionRecord?, at now: Instant) {
+      self.session = session
+      firstSeenAt = now
+      sameHealthSince = now
+    }
   }
 
   private let ttl: Duration
@@ -34,7 +42,7 @@ public struct PeerWatch: Sendable, Equatable {
 
   /// A node is mentioned as owner or leader; if it has no session, it is missing from now on.
   public mutating func watch(_ node: NodeID, at now: Instant) {
-    if !entries.contains(node) { entries[node] = Entry(session: nil, firstSeenAt: now) }
+    if !entries.contains(node) { entries[node] = Entry(session: nil, at: now) }
   }
 
   /// After a change of the store's identity: what was watched is of another store.
@@ -46,11 +54,12 @@ public struct PeerWatch: Sendable, Equatable {
     _ session: SessionRecord?, of node: NodeID, at now: Instant
   ) -> Bool {
     guard let i = entries.index(of: node) else {
-      entries[node] = Entry(session: session, firstSeenAt: now)
+      entries[node] = Entry(session: session, at: now)
       return true
     }
     return entries.change(at: i) { entry in
       if entry.session?.value != session?.value { entry.firstSeenAt = now }
+      if entry.session?.status.healthy != session?.status.healthy { entry.sameHealthSince = now }
       let isNews =
         entry.session?.released != session?.released || entry.session?.status != session?.status
         || entry.session?.value.incarnation != session?.value.incarnation
@@ -99,5 +108,33 @@ public struct PeerWatch: Sendable, Equatable {
   /// Those that have a session which is not dead, by name.
   public func alive(at now: Instant) -> [SessionRecord] {
     entries.indices.compactMap { isAlive($0, at: now) ? entries.values[$0].session : nil }
+  }
+
+  // MARK: Health
+
+  /// Those alive that have said for `settle` that they cannot serve, while somebody else has said for
+  /// `settle` that it can; by name.
+  ///
+  /// What all depend on, such as the vendor app, fails for all of them, and comes back for all of them, but not
+  /// for all in the same instant. Ranges that are moved in between go to those who are no better off, or from
+  /// those who are well again.
+  public func unhealthy(at now: Instant, settle: Duration) -> [NodeID] {
+    var unhealthy: [NodeID] = []
+    var isSomebodyWell = false
+    for i in entries.indices where isAlive(i, at: now) {
+      let entry = entries.values[i]
+      guard now >= entry.sameHealthSince + settle, let session = entry.session else { continue }
+      if session.status.healthy { isSomebodyWell = true } else { unhealthy.append(session.node) }
+    }
+    return isSomebodyWell ? unhealthy : []
+  }
+
+  /// When time alone will change that; the distant future when it will not.
+  public func healthCountsAt(after now: Instant, settle: Duration) -> Instant {
+    guard entries.values.contains(where: { $0.session?.status.healthy == false }) else {
+      return .distantFuture
+    }
+    return entries.values.map { $0.sameHealthSince + settle }.filter { $0 > now }.min()
+      ?? .distantFuture
   }
 }

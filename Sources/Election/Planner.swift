@@ -12,14 +12,14 @@
 ///
 /// Why not consistent hashing: it can't weigh ranges by their traffic, and moves what need not move.
 public struct Planner: Sendable, Equatable {
-  /// One that could own ranges.
+  /// One that is alive.
   public struct Member: Sendable, Equatable {
     public var id: NodeID
     /// How much it can carry beside the others, > 0; 0 makes it carry nothing.
     public var capacity: Double
     /// It is being emptied: keeps nothing, gets nothing.
     public var draining: Bool
-    /// Its session is alive and it says it can serve.
+    /// It can serve; keeps nothing and gets nothing otherwise.
     public var healthy: Bool
     /// Of its program; of two equally good choices the newer version is taken.
     public var version: UInt64
@@ -81,7 +81,11 @@ public struct Planner: Sendable, Equatable {
     }
   }
 
-  public enum Reason: Sendable, Equatable { case drain, balance }
+  public enum Reason: Sendable, Equatable {
+    /// Its owner must not keep it.
+    case drain
+    case balance
+  }
 
   public struct Plan: Sendable, Equatable {
     public var claims: [Claim]
@@ -123,7 +127,7 @@ public struct Planner: Sendable, Equatable {
     for range in orphans {
       let to = layout.members[layout.owner[range]].id
       let from = layout.ranges[range].owner
-      if let from, members.contains(where: { $0.healthy && $0.id == from }) {
+      if let from, members.contains(where: { $0.id == from }) {
         moves.append(layout.move(range, from: from, to: to, reason: .drain))
       } else {
         claims.append(Claim(range: layout.ranges[range].first, to: to))

@@ -21,6 +21,8 @@ public struct Timing: Sendable, Hashable {
   public let removeAfter: Duration
   /// How long members go on by promises while one that was taken off the list may not know of it.
   public let shrunkHold: Duration
+  /// How long a member must have been unhealthy, and another one healthy, before the former's ranges are moved.
+  public let healthSettle: Duration
 
   /// Rates of two clocks differ from true by at most this share each.
   public static let clockRateErrorMax = 0.01
@@ -35,7 +37,7 @@ public struct Timing: Sendable, Hashable {
     margin: Duration = .milliseconds(300), callTimeout: Duration = .milliseconds(400),
     promise: Duration? = nil, rankDelay: Duration = .milliseconds(50),
     moveTimeout: Duration = .seconds(10), removeAfter: Duration = .seconds(10),
-    shrunkHold: Duration = .seconds(120)
+    shrunkHold: Duration = .seconds(120), healthSettle: Duration = .seconds(3)
   ) throws(BrokenLaw) {
     let promise = promise ?? ttl
     func law(_ holds: Bool, _ text: String) throws(BrokenLaw) {
@@ -81,6 +83,11 @@ public struct Timing: Sendable, Hashable {
       shrunkHold >= .zero && shrunkHold.wholeNanoseconds <= 3_600_000_000_000,
       "shrunkHold \(shrunkHold) must be from nothing to an hour: for that long nobody claims when Redis"
         + " has come back empty and members are missing")
+    try law(
+      healthSettle >= renewEvery * 2 + callTimeout
+        && healthSettle.wholeNanoseconds <= 3_600_000_000_000,
+      "healthSettle \(healthSettle) must be from two renewals and a call (\(renewEvery * 2 + callTimeout)), in"
+        + " which what all notice is heard from all, to an hour")
     self.ttl = ttl
     self.renewEvery = renewEvery
     self.margin = margin
@@ -90,6 +97,7 @@ public struct Timing: Sendable, Hashable {
     self.moveTimeout = moveTimeout
     self.removeAfter = removeAfter
     self.shrunkHold = shrunkHold
+    self.healthSettle = healthSettle
   }
 
   /// How long after the sending of a heartbeat that was confirmed a member cannot have been taken off the

@@ -8,8 +8,8 @@ struct Topology: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "The nodes of the cluster, as one of them sees it: who lives, leads and owns what.",
     discussion: """
-      States: alive, draining, stopped (it gave its ranges back), dead (silent for a TTL), missing (on
-      the list, without a session).
+      States: alive, unhealthy (the vendor app does not take what it sends), draining, stopped (it gave
+      its ranges back), dead (silent for a TTL), missing (on the list, without a session).
       Example: clusterctl topology -f json | jq '.[] | select(.state != "alive")'
       """)
 

@@ -8,8 +8,8 @@ struct History: AsyncParsableCommand {
     abstract: "What has changed in the cluster, as a node has seen it since it started.",
     discussion: """
       The last 1,000 to 2,000 changes are remembered. Ranges are created, claimed (from a node that is
-      dead or has stopped), moving, moved, taken back, split and merged; nodes are alive, draining,
-      stopped, dead, listed, removed, or lead; store: another Redis, or one that has lost something.
+      dead or has stopped), moving, moved, taken back, split and merged; nodes are alive, unhealthy,
+      draining, stopped, dead, listed, removed, or lead; store: another Redis, or one that has lost something.
       Example: clusterctl history -f json | jq '.[] | select(.what == "claimed")'
       """)
 

@@ -53,6 +53,13 @@ extension Tale {
     Tale(
       name: "a node is drained", nodes: 2, seconds: 6.5...8, script: two + [(6.6, .drains(1))]),
     Tale(
+      name: "one does not reach the vendor app and later nobody does", nodes: 2, seconds: 6.5...24,
+      script: two + [
+        (6.6, .losesVendorApp(1)), (12, .reachesVendorApp(1)), (17, .losesVendorApp(0)),
+        (17.3, .losesVendorApp(1)),
+        (22, .reachesVendorApp(1)), (22.3, .reachesVendorApp(0)),
+      ]),
+    Tale(
       name: "a new node joins", nodes: 3, seconds: 6.5...9,
       script: two + [
         (5.6, .weighs(0, .lowest, 600, half: Serial(500))),

@@ -64,6 +64,26 @@ struct ClaimTests {
     }
   }
 
+  @Test(
+    "who is not well comes after the others; when nobody is, the successors' order holds all the same"
+  )
+  func ranksOfTheUnhealthy() {
+    func dueAt(_ sessions: [SessionRecord], successors: [NodeID]) -> Instant? {
+      let (wanted, nextAt) = machine([record(1, 100, life(nodeB), 3, successors: successors)])
+        .claims(watch: watch(sessions), isDraining: false, at: at(11_500))
+      return wanted.isEmpty ? nextAt : at(11_500)
+    }
+    func ranked(_ rank: Int64) -> Instant { at(11_500 + 50 * rank) }
+    let iAmNot = [session(nodeA, 1, life: 2, healthy: false), session(nodeC, 1), session(nodeD, 1)]
+    #expect(dueAt(iAmNot, successors: [nodeA]) == ranked(2))
+    let otherIsNot = [session(nodeA, 1, life: 2), session(nodeC, 1, healthy: false)]
+    #expect(dueAt(otherIsNot, successors: [nodeC, nodeA]) == ranked(0))
+    let allAre = iAmNot.map {
+      session($0.node, 1, life: $0.value.incarnation.rawValue, healthy: false)
+    }
+    #expect(dueAt(allAre, successors: [nodeC, nodeA]) == ranked(1))
+  }
+
   @Test("a session that is released is claimed from at once, and without consent")
   func released() {
     let machine = machine([record(1, 100, life(nodeB), 3)])

@@ -193,6 +193,29 @@ struct LeaderDutiesTests {
     #expect(balance.isEmpty)
   }
 
+  @Test(
+    "what an unhealthy member has moves once that has settled, and not when all are; also when nothing else is new"
+  )
+  func unhealthy() {
+    let ranges = [
+      record(1, 100, a, 1, successors: [nodeB]), record(101, everything, b, 1, successors: [nodeA]),
+    ]
+    let settle = defaults.healthSettle.wholeNanoseconds / 1_000_000
+    func moves(_ healthy: (a: Bool, b: Bool)) -> [(Int64, Bool)] {
+      var duties = LeaderDuties(timing: defaults)
+      var watch = both
+      return [1000, 999 + settle, 1000 + settle].map { now in
+        let a = session(nodeA, UInt64(now), healthy: healthy.a)
+        let b = session(nodeB, UInt64(now), healthy: healthy.b)
+        _ = watch.see([a, b], at: at(now))
+        let actions = duties.orders(sight(ranges, watch), at: at(now)).actions
+        return (now, actions.contains(.startMove(range: Serial(101), from: self.b, to: nodeA)))
+      }
+    }
+    #expect(moves((true, false)).map(\.1) == [false, false, true])
+    #expect(moves((false, false)).map(\.1) == [false, false, false])
+  }
+
   @Test("a move is taken back when its receiver is dead or draining, or when it has taken too long")
   func cancels() {
     let moving = [

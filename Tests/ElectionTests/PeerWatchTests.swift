@@ -90,4 +90,49 @@ struct PeerWatchTests {
     ])
     #expect(watch.alive(at: at(1)).map(\.node) == [nodeA, nodeC])
   }
+
+  @Test("unhealthy is who has not been well for a while, when somebody else has been for as long")
+  func unhealthy() {
+    let settle = Duration.seconds(1)
+    var watch = watching([session(nodeA, 1), session(nodeB, 1)])
+    func look(_ a: Bool, _ b: Bool, at ms: Int64) {
+      _ = watch.see(
+        [session(nodeA, UInt64(ms), healthy: a), session(nodeB, UInt64(ms), healthy: b)], at: at(ms)
+      )
+    }
+    func unhealthy(_ ms: Int64) -> [NodeID] { watch.unhealthy(at: at(ms), settle: settle) }
+    #expect(watch.healthCountsAt(after: at(0), settle: settle) == .distantFuture)
+    look(true, false, at: 5000)
+    #expect(unhealthy(5999).isEmpty && unhealthy(6000) == [nodeB])
+    #expect(watch.healthCountsAt(after: at(5000), settle: settle) == at(6000))
+    // Saying it again changes nothing; well again, it counts at once.
+    look(true, false, at: 5500)
+    #expect(unhealthy(6000) == [nodeB])
+    look(true, true, at: 6100)
+    #expect(unhealthy(6100).isEmpty)
+    // What all depend on fails, for one a little later, and comes back so.
+    look(false, true, at: 7000)
+    look(false, false, at: 7900)
+    #expect([8000, 9000, 20_000].allSatisfy { unhealthy($0).isEmpty })
+    look(true, false, at: 20_000)
+    #expect(unhealthy(20_999).isEmpty)
+    #expect(watch.healthCountsAt(after: at(20_000), settle: settle) == at(21_000))
+    look(true, true, at: 20_900)
+    #expect(unhealthy(22_000).isEmpty)
+  }
+
+  @Test(
+    "a death changes who is unhealthy: the dead are not, and nobody is when the only one who is well dies"
+  )
+  func unhealthyAndDead() {
+    var watch = watching([session(nodeA, 1), session(nodeB, 1, healthy: false)])
+    #expect(watch.unhealthy(at: at(1000), settle: .seconds(1)) == [nodeB])
+    _ = watch.see([session(nodeA, 1), session(nodeB, 2, healthy: false)], at: at(1200))
+    #expect(watch.unhealthy(at: at(1600), settle: .seconds(1)).isEmpty)
+    #expect(
+      watching([session(nodeB, 1, healthy: false)]).unhealthy(at: at(1200), settle: .zero).isEmpty)
+    _ = watch.see([session(nodeA, 2), session(nodeB, 2, healthy: false)], at: at(1700))
+    #expect(watch.unhealthy(at: at(1800), settle: .seconds(1)) == [nodeB])
+    #expect(watch.unhealthy(at: at(2700), settle: .seconds(1)).isEmpty)
+  }
 }

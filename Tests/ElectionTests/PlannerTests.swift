@@ -179,6 +179,18 @@ struct PlannerTests {
     #expect(plan.successors.allSatisfy { !$0.contains(NodeID("n1")) })
   }
 
+  @Test("one that is not healthy hands over what it has, as one that drains does")
+  func unhealthy() {
+    var who = members(3)
+    who[1].healthy = false
+    let all = ranges([0, 1, 1, 2])
+    let plan = planner.plan(members: who, ranges: all)
+    who[1] = members(3)[1]
+    who[1].draining = true
+    #expect(plan == planner.plan(members: who, ranges: all))
+    #expect(plan.moves.count == 2 && plan.claims.isEmpty)
+  }
+
   @Test("differences within the threshold move nothing")
   func threshold() {
     let owners = (0..<200).map { $0 < 105 ? 0 : 1 }

@@ -56,6 +56,9 @@ struct TimingTests {
     Broken(name: "removal too late", says: ["removeAfter", "49 ttl", "own clock"]) {
       try Timing(removeAfter: .nanoseconds(73_500_000_001))
     },
+    Broken(name: "health that does not settle", says: ["healthSettle", "heard from all"]) {
+      try Timing(healthSettle: .milliseconds(899))
+    },
     Broken(name: "less than no hold", says: ["shrunkHold", "from nothing", "nobody claims"]) {
       try Timing(shrunkHold: .nanoseconds(-1))
     },
@@ -81,6 +84,7 @@ struct TimingTests {
     _ = try Timing(removeAfter: .milliseconds(1500))
     _ = try Timing(removeAfter: .milliseconds(73_500))
     _ = try Timing(shrunkHold: .zero)
+    _ = try Timing(healthSettle: .milliseconds(900))
   }
 
   @Test(

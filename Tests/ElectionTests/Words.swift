@@ -26,11 +26,11 @@ func value(_ counter: UInt64, life: UInt64 = 1) -> SessionValue {
 
 func session(
   _ node: NodeID, _ counter: UInt64, life: UInt64 = 1, released: Bool = false,
-  draining: Bool = false, list: UInt64 = 0, knows: StoreIdentity? = nil
+  draining: Bool = false, healthy: Bool = true, list: UInt64 = 0, knows: StoreIdentity? = nil
 ) -> SessionRecord {
   SessionRecord(
     node: node, value: value(counter, life: life), released: released,
-    status: MemberStatus(draining: draining), list: list, knows: knows)
+    status: MemberStatus(draining: draining, healthy: healthy), list: list, knows: knows)
 }
 
 func piece(_ first: UInt64, _ last: UInt64, _ epoch: UInt64) -> OwnedRange {

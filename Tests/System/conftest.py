@@ -7,7 +7,9 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from harness import Lab  # noqa: E402  (the path has to be there first)
+import namespaces  # noqa: E402  (the path has to be there first)
+from harness import Lab  # noqa: E402
+from hosts import HostedLab  # noqa: E402
 
 _outcomes = pytest.StashKey()
 
@@ -29,3 +31,17 @@ def lab(request):
     yield started
     outcomes = request.node.stash.get(_outcomes, {})
     started.close(keep=any(report.failed for report in outcomes.values()))
+
+
+@pytest.fixture
+def hosted():
+    """A lab whose parts run on hosts of their own."""
+    reason = namespaces.why_not()
+    if reason:
+        print(f"NOT TESTED: what needs hosts of its own: {reason}", file=sys.__stderr__, flush=True)
+        pytest.skip(f"NOT TESTED: {reason}")
+    started = HostedLab()
+    try:
+        yield started
+    finally:
+        started.close()

@@ -6,31 +6,16 @@ Needs root, iproute2 and nftables; skipped, with the reason, where they are miss
 
 import os
 import sqlite3
-import sys
 
 import pytest
 
-import namespaces
 from chaos import Chaos
-from hosts import Cluster, HostedLab
+from hosts import Cluster
 from process import wait_for
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 SECONDS = 45
 CONTROLLERS = 300
-
-
-@pytest.fixture
-def hosted():
-    reason = namespaces.why_not()
-    if reason:
-        print(f"NOT TESTED: clusters on hosts of their own: {reason}", file=sys.__stderr__, flush=True)
-        pytest.skip(f"NOT TESTED: {reason}")
-    lab = HostedLab()
-    try:
-        yield lab
-    finally:
-        lab.close()
 
 
 def cluster_with_controllers(hosted, controllers, seed=SEED):

@@ -95,7 +95,8 @@ extension Clusterdriver_V1_ClusterMember {
     } else if node != view.me.node, view.peers.isDead(node, at: now) {
       self.state = "dead"
     } else {
-      self.state = session.status.draining ? "draining" : "alive"
+      self.state =
+        session.status.draining ? "draining" : session.status.healthy ? "alive" : "unhealthy"
     }
   }
 }

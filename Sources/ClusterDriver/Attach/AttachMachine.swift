@@ -7,7 +7,8 @@
 struct AttachMachine: Sendable {
   struct Settings: Sendable, Equatable {
     var backoffMin: Duration = .milliseconds(100)
-    var backoffMax: Duration = .seconds(5)
+    /// Below the time in which the health of members settles: all are to be back by then.
+    var backoffMax: Duration = .seconds(2)
     var backoffAfterViolation: Duration = .seconds(2)
     /// A stream that lived so long was a good one.
     var goodAfter: Duration = .seconds(10)

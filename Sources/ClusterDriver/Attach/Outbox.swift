@@ -261,6 +261,11 @@ final class Outbox: Sendable {
   /// The messages with results that the vendor app has not acknowledged, in order, as they are sent.
   var resultMessages: [[UInt8]] { self.state.withLock { $0.retained.resultMessages } }
 
+  /// The number of the oldest message that the vendor app has not acknowledged; nil: there is none.
+  var oldest: UInt64? {
+    self.state.withLock { $0.retained.isEmpty ? nil : $0.retained.firstNumber }
+  }
+
   var isEmpty: Bool { self.state.withLock { $0.retained.isEmpty } }
 
   var counters: Counters {

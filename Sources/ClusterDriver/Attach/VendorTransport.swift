@@ -23,9 +23,11 @@ struct VendorTransport {
     let events = Events()
     var config = NGHTTP2ClientConfig()
     config.userAgent = "cluster-driver/\(NodeVersion.current)"
-    config.connectTimeout = .seconds(5)
+    config.connectTimeout = .seconds(2)
     config.backoff = NGHTTP2Backoff(
-      initial: .milliseconds(100), multiplier: 2, maximum: .seconds(5), jitter: 0.3)
+      initial: .milliseconds(100), multiplier: 2, maximum: .seconds(2), jitter: 0.3)
+    // TCP's own pauses between two attempts would last as long again as the break did.
+    config.connection.tcpTimeout = .seconds(5)
     // Finds a vendor app that hangs with its machine; one that is only slow answers pings.
     config.keepalive = NGHTTP2Keepalive(interval: .seconds(20), timeout: .seconds(10))
     config.onEvent = { events.happened($0) }

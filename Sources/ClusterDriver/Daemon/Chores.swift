@@ -5,7 +5,8 @@ import RedisLink
 import Synchronization
 
 /// What is done once a second, on a thread that nothing waits for: the process title, the service
-/// manager's STATUS and WATCHDOG, the rate of events, and the look at whether everything still moves.
+/// manager's STATUS and WATCHDOG, the rate of events, and the looks at whether everything still moves and
+/// whether the vendor app takes what is sent.
 final class Chores: @unchecked Sendable {
   // Unchecked: `thread` is of whoever starts and stops it; the rest lives on the thread's stack.
 
@@ -51,6 +52,7 @@ final class Chores: @unchecked Sendable {
     var events = (count: self.node.layer.counters().events, at: ContinuousClock.now)
     var status = (text: "", at: ContinuousClock.now.advanced(by: .zero - Chores.statusEvery))
     var surveyedAt = ContinuousClock.now
+    var vendor = VendorHealth()
     let watchdogNs = csys_notify_watchdog()
     // A ping that comes late is one that never came: twice as often as must be.
     let everyMs = watchdogNs > 0 ? min(1000, max(10, watchdogNs / 2_000_000)) : 1000
@@ -70,6 +72,10 @@ final class Chores: @unchecked Sendable {
         Chores.title(
           port: self.node.layer.port, sequences: self.node.commands.finished,
           controllers: counters.sessions, serials: (sessions ?? []).map(\.serial)))
+      let way = VendorHealth.Sight(
+        isAttached: self.node.link.up != nil, oldest: self.node.outbox.oldest,
+        isPaused: self.node.outbox.isPaused)
+      self.node.ownership.serves(vendor.look(way, at: now))
       if now - surveyedAt >= Chores.surveyEvery {
         self.node.ownership.survey()
         surveyedAt = now

@@ -223,6 +223,25 @@ final class ClusterKeeper: NodeOwnership {
     self.present?.happened(.status(status))
   }
 
+  func serves(_ isHealthy: Bool) {
+    let status: MemberStatus? = self.state.withLock { state in
+      guard state.status.healthy != isHealthy else { return nil }
+      state.status.healthy = isHealthy
+      return state.status
+    }
+    guard let status else { return }
+    if isHealthy {
+      self.log.notice("the vendor app takes what this node sends again")
+    } else {
+      self.log.warning(
+        """
+        the vendor app does not take what this node sends: its ranges go to other nodes, if those \
+        are better off
+        """)
+    }
+    self.present?.happened(.status(status))
+  }
+
   func order(_ order: OperatorOrder) {
     self.log.notice("an operator's order: \(order)")
     self.present?.happened(.order(order))

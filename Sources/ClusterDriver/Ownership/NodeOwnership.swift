@@ -22,6 +22,8 @@ protocol NodeOwnership: Sendable {
   func survey()
   /// What the node has is moved to the others, and nothing given to it; or that is taken back.
   func drain(_ isDraining: Bool)
+  /// Whether the node can serve. Of one that cannot, the leader moves what it has to those who can.
+  func serves(_ isHealthy: Bool)
   /// What an operator wants of the whole cluster; what it has come to shows in a later view.
   func order(_ order: OperatorOrder)
   /// Nothing more is taken up.

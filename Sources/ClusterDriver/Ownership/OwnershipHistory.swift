@@ -14,7 +14,7 @@ package struct OwnershipHistory: Sendable, Equatable {
     case backed = "taken back"
     case split, merged
     // Of nodes.
-    case alive, draining, stopped, dead, listed, removed, leads
+    case alive, unhealthy, draining, stopped, dead, listed, removed, leads
     // Of the whole.
     case store, paused, resumed
   }
@@ -107,7 +107,8 @@ package struct OwnershipHistory: Sendable, Equatable {
       } else if session.node != view.me.node, view.peers.isDead(session.node, at: now) {
         nodes[session.node] = .dead
       } else {
-        nodes[session.node] = session.status.draining ? .draining : .alive
+        nodes[session.node] =
+          session.status.draining ? .draining : session.status.healthy ? .alive : .unhealthy
       }
     }
     return nodes

@@ -351,8 +351,8 @@ public nonisolated struct Clusterdriver_V1_ClusterChange: Sendable {
   public var atMs: UInt64 = 0
 
   /// Of ranges: "created", "claimed", "moving", "moved", "taken back", "split", "merged". Of nodes: "alive",
-  /// "draining", "stopped", "dead", "listed", "removed", "leads". Of the whole: "store" (another Redis, or one
-  /// that has lost something), "paused", "resumed".
+  /// "unhealthy", "draining", "stopped", "dead", "listed", "removed", "leads". Of the whole: "store" (another
+  /// Redis, or one that has lost something), "paused", "resumed".
   public var what: String = String()
 
   /// Of a range; 0: of none.
@@ -384,7 +384,8 @@ public nonisolated struct Clusterdriver_V1_ClusterMember: Sendable {
   /// Of its present life; 0: it has no session.
   public var incarnation: UInt64 = 0
 
-  /// "alive", "draining", "stopped" (it gave its session back), "dead" (silent for a TTL), "missing".
+  /// "alive", "unhealthy" (the vendor app does not take what it sends), "draining", "stopped" (it gave its
+  /// session back), "dead" (silent for a TTL), "missing".
   public var state: String = String()
 
   /// On the member list: its promise counts.

@@ -1,0 +1,29 @@
+"""A node that cannot serve though others can is relieved of its controllers.
+
+Needs root, iproute2 and nftables; skipped, with the reason, where they are missing.
+"""
+
+import time
+
+from arrivals import Arrivals
+from hosts import Cluster
+from process import wait_for
+
+
+def test_a_node_that_does_not_reach_the_vendor_app_gives_its_controllers_to_those_that_do(hosted):
+    cluster = Cluster(hosted)
+    cluster.connect(90, 2, seed=5)
+    arrivals = Arrivals(cluster.vendor.db.removeprefix("sqlite:"), cluster.serials)
+    arrivals.start()
+    node, others = cluster.nodes[0], cluster.nodes[1:]
+    hosts = hosted.hosts
+    began = time.time()
+    cut = hosted.network.cut(hosts[node.name], [hosts["vendor"]])
+    wait_for(lambda: cluster.owned(node) == 0, 20, "the node that is cut off has nothing any more")
+    moved = time.time()
+    wait_for(lambda: arrivals.all_newer_than(moved), 10, "all are served")
+    print(f"\n  moved away {moved - began:.1f} s after the cut, all served {time.time() - began:.1f} s after it")
+    assert all(cluster.owned(other) > 0 for other in others)
+    cut.heal()
+    wait_for(lambda: cluster.owned(node) > 0, 30, "it has its share again")
+    arrivals.end()
