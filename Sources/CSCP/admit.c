@@ -173,7 +173,7 @@ static void reconsider_relayed(cscp_thread *t, cscp_conn *c) {
         return;
     }
     way = way_of(t, c);
-    if (way && cscp_relay_point(&c->link->relay, &way->target, way->epoch, &t->now))
+    if (way && cscp_relay_point(&c->link->relay, way, &t->now))
         cscp_link_lose(t, c, CSCP_LOST_MOVED);
 }
 

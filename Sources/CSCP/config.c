@@ -41,6 +41,7 @@ void cscp_config_init(cscp_config *config) {
         .relays_max = 100000,
         .relay_buffer = 16384,
         .relay_connect_timeout_ms = 1000,
+        .relay_hold_ms = 2000,
     };
 }
 
@@ -97,6 +98,8 @@ int cscp_config_check(const cscp_config *c, const char **ret_why) {
          "relay_buffer: not within 8,192 ... 32,768"},
         {c->relay_connect_timeout_ms >= 10 && c->relay_connect_timeout_ms <= 60000,
          "relay_connect_timeout_ms: not within 10 ... 60,000"},
+        {c->relay_hold_ms >= 10 && c->relay_hold_ms <= 3600000,
+         "relay_hold_ms: not within 10 ... 3,600,000"},
         {!c->keeper || (c->keeper->keep && c->keeper->drop), "keeper: without keep() or drop()"},
         {c->n_inherited == 0 || c->inherited, "inherited: missing, though n_inherited is not 0"},
         {c->n_inherited == 0 || c->keeper,

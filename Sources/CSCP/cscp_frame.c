@@ -113,6 +113,7 @@ static const char *const reason_names[CSCP_REASON_MAX + 1] = {
     [CSCP_REASON_UNKNOWN_RESULT] = "unknown_result",
     [CSCP_REASON_PROXY_REFUSED] = "proxy_refused",
     [CSCP_REASON_PROXY_MALFORMED] = "proxy_malformed",
+    [CSCP_REASON_OUT_OF_REACH] = "out_of_reach",
 };
 
 const char *cscp_reason_name(cscp_reason reason) {

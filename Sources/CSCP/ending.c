@@ -81,6 +81,7 @@ static bool is_peers_fault(cscp_reason reason) {
     case CSCP_REASON_CONNECTION_ERROR:
     case CSCP_REASON_STOPPING:
     case CSCP_REASON_NOT_OWNER:
+    case CSCP_REASON_OUT_OF_REACH:
         return false;
     default:
         return true;

@@ -34,7 +34,7 @@ static cscp_link *link_new(cscp_thread *t, cscp_conn *c, const cscp_way *way) {
     }
     *link = (cscp_link){.conn = c, .fd = -1, .listed = handle, .since_utc_ms = t->now.utc_ms};
     cscp_list_init(&link->ready);
-    cscp_relay_init(&link->relay, &way->target, way->epoch, &t->now);
+    cscp_relay_init(&link->relay, way, &t->now);
     /* For lists only: of two connections of a serial the newer is shown, and who of them stays the
      * owner decides. */
     if (cscp_directory_claim(cscp->relays, c->session.serial, handle, &older) == 0)
@@ -48,6 +48,7 @@ static void close_owner(cscp_thread *t, cscp_link *link) {
         close(link->fd); /* leaves epoll by itself */
     link->fd = -1;
     link->readable = link->hup = link->blocked = false;
+    link->check_at_ms = 0;
     link->in = cscp_pool_give_back(&t->pool, link->in);
     link->rest = cscp_pool_give_back(&t->pool, link->rest);
 }
@@ -124,6 +125,34 @@ void cscp_link_end(cscp_thread *t, cscp_conn *c) {
     link_free(t, c);
 }
 
+/* --- Owners that are out of reach */
+
+static bool is_away(const cscp_thread *t, const cscp_target *target) {
+    for (size_t i = 0; i < CSCP_AWAY_MAX; i++)
+        if (t->now.boot_ms < t->away[i].until_ms && cscp_target_is(&t->away[i].target, target))
+            return true;
+    return false;
+}
+
+static void forget_away(cscp_thread *t, const cscp_target *target) {
+    for (size_t i = 0; i < CSCP_AWAY_MAX; i++)
+        if (cscp_target_is(&t->away[i].target, target))
+            t->away[i].until_ms = 0;
+}
+
+/* In the place of the one that was noted longest ago. */
+static void note_away(cscp_thread *t, const cscp_target *target) {
+    size_t place = 0;
+
+    if (is_away(t, target))
+        return;
+    for (size_t i = 1; i < CSCP_AWAY_MAX; i++)
+        if (t->away[i].until_ms < t->away[place].until_ms)
+            place = i;
+    t->away[place].target = *target;
+    t->away[place].until_ms = t->now.boot_ms + CSCP_LINK_AWAY_MS;
+}
+
 /* --- Finding the owner */
 
 static int connect_to(const cscp_target *target) {
@@ -170,11 +199,15 @@ static void begin(cscp_thread *t, cscp_conn *c) {
 }
 
 void cscp_link_seek(cscp_thread *t, cscp_conn *c, const cscp_way *way) {
+    if (!c->link && way->alive && is_away(t, &way->target)) {
+        cscp_conn_end(t, c, CSCP_REASON_OUT_OF_REACH, CSCP_LINK_AWAY_SPREAD_MS);
+        return;
+    }
     if (!c->link && !(c->link = link_new(t, c, way))) {
         cscp_conn_end(t, c, CSCP_REASON_TOO_MANY_CONNECTIONS, t->config->busy_jitter_ms);
         return;
     }
-    if (cscp_relay_point(&c->link->relay, &way->target, way->epoch, &t->now))
+    if (cscp_relay_point(&c->link->relay, way, &t->now))
         cscp_link_lose(t, c, CSCP_LOST_MOVED);
     if (cscp_relay_is_due(&c->link->relay, c->session.heard_at_ms, &t->now))
         begin(t, c);
@@ -249,14 +282,40 @@ void cscp_link_greet(cscp_thread *t, cscp_conn *c) {
         return;
     }
     cscp_relay_greeting(&link->relay, cscp_session_is_welcomed(&c->session));
+    forget_away(t, &link->relay.target);
 }
 
 /* --- Time */
 
-uint64_t cscp_link_deadline(const cscp_link *link) {
-    uint64_t at_ms = cscp_relay_deadline(&link->relay);
+uint64_t cscp_link_deadline(const cscp_thread *t, const cscp_link *link) {
+    uint64_t at_ms = cscp_relay_deadline(&link->relay, t->config);
 
+    if (link->check_at_ms != 0 && link->check_at_ms < at_ms)
+        at_ms = link->check_at_ms;
     return link->half_closed && link->close_at_ms < at_ms ? link->close_at_ms : at_ms;
+}
+
+void cscp_link_sent(cscp_thread *t, cscp_conn *c) {
+    if (c->link->check_at_ms != 0)
+        return;
+    c->link->check_at_ms = t->now.boot_ms + CSCP_LINK_DEAD_MS;
+    cscp_rearm(t, c);
+}
+
+/* TCP itself would go on for minutes. */
+static void check(cscp_thread *t, cscp_conn *c) {
+    cscp_link *link = c->link;
+    struct tcp_info info = {0};
+    socklen_t size = sizeof(info);
+
+    link->check_at_ms = 0;
+    if (link->fd < 0 || getsockopt(link->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
+        info.tcpi_unacked == 0)
+        return;
+    if (info.tcpi_retransmits >= CSCP_LINK_RESENT && info.tcpi_last_ack_recv >= CSCP_LINK_DEAD_MS)
+        cscp_link_lose(t, c, CSCP_LOST_TIMEOUT);
+    else
+        link->check_at_ms = t->now.boot_ms + CSCP_LINK_RECHECK_MS;
 }
 
 bool cscp_link_tick(cscp_thread *t, cscp_conn *c) {
@@ -268,6 +327,15 @@ bool cscp_link_tick(cscp_thread *t, cscp_conn *c) {
     }
     if (link->relay.state == CSCP_RELAY_CONNECTING && t->now.boot_ms >= link->relay.at_ms)
         cscp_link_lose(t, c, CSCP_LOST_TIMEOUT);
+    else if (link->check_at_ms != 0 && t->now.boot_ms >= link->check_at_ms)
+        check(t, c);
+    if (c->link != link)
+        return false;
+    if (cscp_relay_is_apart(&link->relay, t->config, &t->now)) {
+        note_away(t, &link->relay.target);
+        cscp_conn_end(t, c, CSCP_REASON_OUT_OF_REACH, CSCP_LINK_AWAY_SPREAD_MS);
+        return false;
+    }
     return true;
 }
 

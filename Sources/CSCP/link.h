@@ -17,6 +17,18 @@
 
 typedef struct cscp_thread cscp_thread;
 
+enum {
+    /* The owner's host has acknowledged nothing for so long, though it was sent again and again: it is not
+     * there, or not to be reached. One that is only slow acknowledges all the same. */
+    CSCP_LINK_DEAD_MS = 1000,
+    CSCP_LINK_RESENT = 2,
+    CSCP_LINK_RECHECK_MS = 100,
+    /* A controller that is sent elsewhere comes within this; it may well come here again. */
+    CSCP_LINK_AWAY_SPREAD_MS = 500,
+    /* So long an owner that was out of reach is not tried for others. */
+    CSCP_LINK_AWAY_MS = 5000,
+};
+
 typedef struct cscp_link {
     cscp_list ready; /* in the thread's list of those that may have something to pass on */
     cscp_conn *conn;
@@ -33,6 +45,7 @@ typedef struct cscp_link {
     uint32_t attaches;
     cscp_buffer *in;   /* the beginning of an owner's frame */
     cscp_buffer *rest; /* whole frames for the owner, or the end of one and more */
+    uint64_t check_at_ms; /* when to see whether what was sent arrives; 0: nothing was */
     uint64_t close_at_ms; /* half-closed: how long that may last */
     uint64_t since_utc_ms; /* attached, or not */
     uint64_t listed; /* the handle in the directory of relays */
@@ -50,8 +63,10 @@ void cscp_link_drop(cscp_thread *t, cscp_conn *c);
 void cscp_link_end(cscp_thread *t, cscp_conn *c);
 /* The connection to the owner is there, perhaps. */
 void cscp_link_greet(cscp_thread *t, cscp_conn *c);
+/* Something was sent to the owner: whether it arrives is looked at in a while. */
+void cscp_link_sent(cscp_thread *t, cscp_conn *c);
 /* When there is something to do; boot_ms, UINT64_MAX = never. */
-uint64_t cscp_link_deadline(const cscp_link *link);
+uint64_t cscp_link_deadline(const cscp_thread *t, const cscp_link *link);
 /* Lets time pass. False when the connection has ended. */
 bool cscp_link_tick(cscp_thread *t, cscp_conn *c);
 void cscp_link_describe(const cscp_conn *c, cscp_relay_info *ret);

@@ -66,7 +66,7 @@ void cscp_rearm(cscp_thread *t, cscp_conn *c) {
     if (c->outside)
         at_ms = earlier(at_ms, c->session.since_ms + cscp_outside_hold_ms(t, c));
     if (c->link)
-        at_ms = earlier(at_ms, cscp_link_deadline(c->link));
+        at_ms = earlier(at_ms, cscp_link_deadline(t, c->link));
     at_ms = earlier(at_ms, commands_deadline(t, c));
     if (at_ms == UINT64_MAX)
         return; /* relayed, and all is well */

@@ -202,6 +202,7 @@ static bool to_owner(cscp_thread *t, cscp_conn *c, const run *r) {
         return true;
     CSCP_COUNT(t, relay_frames_up, r->n_frames);
     CSCP_COUNT(t, relay_bytes_up, r->n);
+    cscp_link_sent(t, c);
     n = send(link->fd, r->bytes, r->n, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {
         cscp_link_lose(t, c, CSCP_LOST_CLOSED);

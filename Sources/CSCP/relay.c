@@ -1,23 +1,25 @@
 #include "relay.h"
 
-void cscp_relay_init(cscp_relay *r, const cscp_target *target, uint64_t epoch,
-                     const cscp_now *now) {
+void cscp_relay_init(cscp_relay *r, const cscp_way *way, const cscp_now *now) {
     *r = (cscp_relay){
-        .target = *target,
-        .epoch = epoch,
+        .target = way->target,
+        .epoch = way->epoch,
+        .alive = way->alive,
         .at_ms = now->boot_ms,
         .since_ms = now->boot_ms,
     };
 }
 
-bool cscp_relay_point(cscp_relay *r, const cscp_target *target, uint64_t epoch,
-                      const cscp_now *now) {
-    bool elsewhere = !cscp_target_is(&r->target, target);
+bool cscp_relay_point(cscp_relay *r, const cscp_way *way, const cscp_now *now) {
+    bool elsewhere = !cscp_target_is(&r->target, &way->target);
 
-    if (!elsewhere && r->epoch == epoch)
+    if (elsewhere || !way->alive)
+        r->apart_ms = 0;
+    r->alive = way->alive;
+    if (!elsewhere && r->epoch == way->epoch)
         return false;
-    r->target = *target;
-    r->epoch = epoch;
+    r->target = way->target;
+    r->epoch = way->epoch;
     if (r->state == CSCP_RELAY_IDLE) {
         r->at_ms = now->boot_ms;
         r->tries = 0;
@@ -40,6 +42,7 @@ void cscp_relay_connecting(cscp_relay *r, const cscp_config *config, const cscp_
 
 void cscp_relay_greeting(cscp_relay *r, bool again) {
     r->state = CSCP_RELAY_GREETING;
+    r->apart_ms = 0;
     r->again = again;
     r->decoder = (cscp_decoder){0};
 }
@@ -66,6 +69,8 @@ void cscp_relay_lost(cscp_relay *r, cscp_lost why, uint64_t heard_at_ms, const c
     r->silent = attached && why == CSCP_LOST_CLOSED && now->boot_ms >= heard_at_ms + config->t3_ms;
     r->state = CSCP_RELAY_IDLE;
     r->since_ms = now->boot_ms;
+    if (r->alive && r->apart_ms == 0 && (why == CSCP_LOST_TIMEOUT || why == CSCP_LOST_REFUSED))
+        r->apart_ms = now->boot_ms;
     if (why == CSCP_LOST_MOVED) {
         r->tries = 0;
         r->at_ms = now->boot_ms;
@@ -76,10 +81,18 @@ void cscp_relay_lost(cscp_relay *r, cscp_lost why, uint64_t heard_at_ms, const c
         r->tries++;
 }
 
-uint64_t cscp_relay_deadline(const cscp_relay *r) {
+bool cscp_relay_is_apart(const cscp_relay *r, const cscp_config *config, const cscp_now *now) {
+    return r->apart_ms != 0 && now->boot_ms >= r->apart_ms + config->relay_hold_ms;
+}
+
+uint64_t cscp_relay_deadline(const cscp_relay *r, const cscp_config *config) {
+    uint64_t at_ms = UINT64_MAX;
+
     if (r->state == CSCP_RELAY_CONNECTING || (r->state == CSCP_RELAY_IDLE && !r->silent))
-        return r->at_ms;
-    return UINT64_MAX;
+        at_ms = r->at_ms;
+    if (r->apart_ms != 0 && r->apart_ms + config->relay_hold_ms < at_ms)
+        at_ms = r->apart_ms + config->relay_hold_ms;
+    return at_ms;
 }
 
 static void lose(cscp_relay_action *ret, cscp_lost why) {

@@ -43,19 +43,19 @@ typedef struct cscp_relay {
     uint64_t epoch; /* of the route */
     uint64_t at_ms;
     uint64_t since_ms; /* ATTACHED, or lost */
+    uint64_t apart_ms; /* since when an owner that is alive is out of reach; 0: it is not */
     cscp_decoder decoder;
     uint8_t state; /* cscp_relay_state */
     uint8_t tries; /* that failed, in a row */
+    bool alive;    /* the owner, by the route */
     bool again;    /* the controller has been welcomed before */
     bool silent;   /* it must say something before the owner is bothered with it again */
 } cscp_relay;
 
-void cscp_relay_init(cscp_relay *r, const cscp_target *target, uint64_t epoch,
-                     const cscp_now *now);
+void cscp_relay_init(cscp_relay *r, const cscp_way *way, const cscp_now *now);
 /* The route as it is now. True when the connection that there is goes elsewhere: lose it, for
  * CSCP_LOST_MOVED. Whoever waits tries at once when the route has changed. */
-bool cscp_relay_point(cscp_relay *r, const cscp_target *target, uint64_t epoch,
-                      const cscp_now *now);
+bool cscp_relay_point(cscp_relay *r, const cscp_way *way, const cscp_now *now);
 /* Is it time to connect? */
 bool cscp_relay_is_due(const cscp_relay *r, uint64_t heard_at_ms, const cscp_now *now);
 void cscp_relay_connecting(cscp_relay *r, const cscp_config *config, const cscp_now *now);
@@ -64,8 +64,11 @@ void cscp_relay_greeting(cscp_relay *r, bool again);
  * controller that was silent for t3 has lost patience with it, not with us. */
 void cscp_relay_lost(cscp_relay *r, cscp_lost why, uint64_t heard_at_ms, const cscp_config *config,
                      uint32_t random, const cscp_now *now);
-/* When is_due() may turn true, or a connection has taken too long; boot_ms, UINT64_MAX = never. */
-uint64_t cscp_relay_deadline(const cscp_relay *r);
+/* An owner that is alive has been out of reach for relay_hold_ms: others may reach it. */
+bool cscp_relay_is_apart(const cscp_relay *r, const cscp_config *config, const cscp_now *now);
+/* When is_due() or is_apart() may turn true, or a connection has taken too long; boot_ms, UINT64_MAX =
+ * never. */
+uint64_t cscp_relay_deadline(const cscp_relay *r, const cscp_config *config);
 
 typedef enum cscp_relay_act {
     CSCP_RELAY_DROP,

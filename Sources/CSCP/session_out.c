@@ -174,6 +174,10 @@ size_t cscp_session_write_goodbye(const cscp_session *s, const cscp_config *conf
         if (!cscp_session_is_welcomed(s))
             return cscp_write_busy(out, config->busy_retry_ms, config->busy_jitter_ms);
         break;
+    case CSCP_REASON_OUT_OF_REACH:
+        if (!cscp_session_is_welcomed(s))
+            return cscp_write_busy(out, spread_ms / 2, spread_ms);
+        break;
     default:
         if (!cscp_session_is_welcomed(s))
             return cscp_write_reject(out, reason, cscp_reason_name(reason));

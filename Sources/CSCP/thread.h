@@ -27,6 +27,7 @@ enum {
     CSCP_WRITE_MAX = 16384, /* bytes a connection is written at once, about */
     CSCP_FRAMES_MAX = 64,   /* frames in it */
     CSCP_FDS_A_TURN = 512,
+    CSCP_AWAY_MAX = 8,
     CSCP_ACCEPTS_A_TURN = 256,
     CSCP_SWEEP_A_TURN = 2048, /* slots looked at after a change of ranges */
     CSCP_LINGER_MS = 1000,    /* for a last frame to arrive */
@@ -69,6 +70,10 @@ struct cscp_thread {
     uint64_t notice_tokens;    /* in 1/1000 */
     uint64_t notice_at_ms;
     uint64_t busy_noticed_ms;
+    struct {
+        cscp_target target; /* port 0: none */
+        uint64_t until_ms;
+    } away[CSCP_AWAY_MAX]; /* owners that are out of reach */
     uint32_t suppressed;
     cscp_mail mail;
     cscp_park park;

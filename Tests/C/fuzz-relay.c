@@ -19,12 +19,13 @@ typedef struct watch {
 } watch;
 
 static void holds(const watch *w) {
-    uint64_t deadline = cscp_relay_deadline(&w->r);
+    uint64_t deadline = cscp_relay_deadline(&w->r, &w->config);
     CHECK(w->r.state <= CSCP_RELAY_ATTACHED);
     /* Whoever waits will try again, unless the controller must speak first. */
     CHECK((deadline == UINT64_MAX) == (w->r.state >= CSCP_RELAY_GREETING || w->r.silent));
     CHECK(deadline == UINT64_MAX || w->r.state != CSCP_RELAY_IDLE ||
           deadline <= w->now.boot_ms + CSCP_RELAY_RETRY_MAX_MS);
+    CHECK(w->r.apart_ms == 0 || (w->r.alive && w->r.state < CSCP_RELAY_GREETING));
     CHECK(!w->r.silent || w->r.state == CSCP_RELAY_IDLE);
 }
 
@@ -103,7 +104,8 @@ static bool feed_frame(watch *w, uint8_t kind, const uint8_t *data, size_t n) {
 }
 
 static bool step(watch *w, uint8_t what, const uint8_t *data, size_t n) {
-    cscp_target target = {.port = n > 0 ? data[0] % 2 + 1 : 1};
+    cscp_way way = {.target.port = n > 0 ? data[0] % 2 + 1 : 1, .epoch = n > 1 ? data[1] : 1,
+                    .alive = n > 2 && data[2] % 2};
     switch (what % 8) {
     case 0:
         return feed(w, data, n);
@@ -111,7 +113,7 @@ static bool step(watch *w, uint8_t what, const uint8_t *data, size_t n) {
     case 2:
         return feed_frame(w, what / 8, data, n);
     case 3:
-        if (cscp_relay_point(&w->r, &target, n > 1 ? data[1] : 1, &w->now))
+        if (cscp_relay_point(&w->r, &way, &w->now))
             lose(w, CSCP_LOST_MOVED, 0);
         return true;
     case 4:
@@ -136,7 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static watch w;
     w = (watch){.now = {.boot_ms = 1000000}, .heard_at_ms = 1000000};
     cscp_config_init(&w.config);
-    cscp_relay_init(&w.r, &(cscp_target){.port = 1}, 1, &w.now);
+    cscp_relay_init(&w.r, &(cscp_way){.target.port = 1, .epoch = 1}, &w.now);
     while (size >= 2) {
         size_t n = data[1] < size - 2 ? data[1] : size - 2;
         if (!step(&w, data[0], data + 2, n)) return 0;

@@ -152,7 +152,7 @@ static void routes_lead_somewhere_or_are_refused(void) {
     cscp_ways *ways;
     cscp_target mapped;
     cscp_route good[] = {route_to(1, 9, "192.0.2.7", 5001), route_to(10, 10, "2001:db8::7", 5002)};
-    cscp_route no_port = route_to(1, 9, "192.0.2.7", 0), no_family = {1, 9, 1, {0}};
+    cscp_route no_port = route_to(1, 9, "192.0.2.7", 0), no_family = {.first = 1, .last = 9, .epoch = 1};
     cscp_route backwards = route_to(9, 1, "192.0.2.7", 1), no_epoch = route_to(1, 9, "::1", 1);
     cscp_route overlapping[] = {route_to(1, 9, "192.0.2.7", 1), route_to(9, 10, "192.0.2.7", 1)};
     CHECK_EQ(cscp_ways_new(good, 2, &ways), 0);

@@ -20,8 +20,13 @@ static void pass(rig *g, uint64_t ms) {
 static rig begin(void) {
     rig g = {.now = {.boot_us = 1000000000, .boot_ms = 1000000}, .epoch_seen = 5};
     cscp_config_init(&g.config);
-    cscp_relay_init(&g.r, &here, 3, &g.now);
+    cscp_relay_init(&g.r, &(cscp_way){.target = here, .epoch = 3}, &g.now);
     return g;
+}
+
+static bool point(rig *g, const cscp_target *target, uint64_t epoch, bool alive) {
+    cscp_way way = {.target = *target, .epoch = epoch, .alive = alive};
+    return cscp_relay_point(&g->r, &way, &g->now);
 }
 
 static cscp_relay_action read_bytes(rig *g, const uint8_t *bytes, size_t n, int expected) {
@@ -231,10 +236,10 @@ static void tries_come_further_apart_and_never_in_step(void) {
             rig h = g;
             cscp_relay_connecting(&h.r, &h.config, &h.now);
             CHECK(!due(&h));
-            CHECK_EQ(cscp_relay_deadline(&h.r), h.now.boot_ms + h.config.relay_connect_timeout_ms);
+            CHECK_EQ(cscp_relay_deadline(&h.r, &h.config), h.now.boot_ms + h.config.relay_connect_timeout_ms);
             lose(&h, CSCP_LOST_REFUSED, random * (uint32_t)(most / 2));
             CHECK(!due(&h));
-            seen[random] = cscp_relay_deadline(&h.r) - h.now.boot_ms;
+            seen[random] = cscp_relay_deadline(&h.r, &h.config) - h.now.boot_ms;
             pass(&h, seen[random]);
             CHECK(due(&h));
             if (random) g = h;
@@ -250,16 +255,16 @@ static void tries_come_further_apart_and_never_in_step(void) {
     say_welcome(&g, 9);
     rig flapping = g;
     lose(&flapping, CSCP_LOST_CLOSED, 0);
-    CHECK_EQ(cscp_relay_deadline(&flapping.r), g.now.boot_ms + CSCP_RELAY_RETRY_MAX_MS / 2);
+    CHECK_EQ(cscp_relay_deadline(&flapping.r, &flapping.config), g.now.boot_ms + CSCP_RELAY_RETRY_MAX_MS / 2);
     pass(&g, CSCP_RELAY_SETTLED_MS);
     lose(&g, CSCP_LOST_CLOSED, 0);
-    CHECK_EQ(cscp_relay_deadline(&g.r), g.now.boot_ms + CSCP_RELAY_RETRY_MS / 2);
+    CHECK_EQ(cscp_relay_deadline(&g.r, &g.config), g.now.boot_ms + CSCP_RELAY_RETRY_MS / 2);
 }
 
 static void an_owner_that_is_busy_is_left_alone_for_longer(void) {
     rig g = at(GREETING);
     lose(&g, CSCP_LOST_BUSY, 0);
-    CHECK_EQ(cscp_relay_deadline(&g.r), g.now.boot_ms + CSCP_RELAY_RETRY_BUSY_MS / 2);
+    CHECK_EQ(cscp_relay_deadline(&g.r, &g.config), g.now.boot_ms + CSCP_RELAY_RETRY_BUSY_MS / 2);
 }
 
 static void a_route_that_changes_is_tried_at_once(void) {
@@ -268,19 +273,79 @@ static void a_route_that_changes_is_tried_at_once(void) {
         cscp_relay_connecting(&g.r, &g.config, &g.now);
         lose(&g, CSCP_LOST_REFUSED, 0);
     }
-    CHECK(!cscp_relay_point(&g.r, &here, 3, &g.now)); /* the same: nothing new */
+    CHECK(!point(&g, &here, 3, true)); /* the same: nothing new */
     CHECK(!due(&g));
-    CHECK(!cscp_relay_point(&g.r, &here, 4, &g.now));
+    CHECK(!point(&g, &here, 4, true));
     CHECK(due(&g));
     cscp_relay_connecting(&g.r, &g.config, &g.now);
-    CHECK(!cscp_relay_point(&g.r, &here, 5, &g.now)); /* that is where we go */
-    CHECK(cscp_relay_point(&g.r, &there, 5, &g.now));
+    CHECK(!point(&g, &here, 5, true)); /* that is where we go */
+    CHECK(point(&g, &there, 5, true));
     lose(&g, CSCP_LOST_MOVED, 9999);
     CHECK(due(&g));
     g = at(ATTACHED);
-    CHECK(!cscp_relay_point(&g.r, &here, 9, &g.now)); /* it says WELCOME again by itself */
-    CHECK(cscp_relay_point(&g.r, &there, 9, &g.now));
-    CHECK_EQ(cscp_relay_deadline(&g.r), UINT64_MAX);
+    CHECK(!point(&g, &here, 9, true)); /* it says WELCOME again by itself */
+    CHECK(point(&g, &there, 9, true));
+    CHECK_EQ(cscp_relay_deadline(&g.r, &g.config), UINT64_MAX);
+}
+
+static bool apart(const rig *g) {
+    return cscp_relay_is_apart(&g->r, &g->config, &g->now);
+}
+
+static void try_in_vain(rig *g, cscp_lost why) {
+    cscp_relay_connecting(&g->r, &g->config, &g->now);
+    lose(g, why, 0);
+}
+
+static void an_owner_that_lives_may_be_out_of_reach_for_so_long(void) {
+    for (int attached = 0; attached < 2; attached++) {
+        rig g = attached ? at(ATTACHED) : begin();
+        point(&g, &here, 3, true);
+        pass(&g, 5000);
+        if (attached) lose(&g, CSCP_LOST_TIMEOUT, 0);
+        else try_in_vain(&g, CSCP_LOST_REFUSED);
+        pass(&g, g.config.relay_hold_ms - 1);
+        try_in_vain(&g, CSCP_LOST_TIMEOUT); /* that is no new beginning */
+        CHECK(!apart(&g));
+        CHECK_EQ(cscp_relay_deadline(&g.r, &g.config), g.now.boot_ms + 1);
+        pass(&g, 1);
+        CHECK(apart(&g));
+    }
+}
+
+static void an_owner_that_is_dead_is_waited_for_and_so_is_another_one(void) {
+    rig g = begin();
+    point(&g, &here, 3, false);
+    try_in_vain(&g, CSCP_LOST_REFUSED);
+    pass(&g, g.config.relay_hold_ms);
+    CHECK(!apart(&g));
+    g = begin();
+    point(&g, &here, 3, true);
+    try_in_vain(&g, CSCP_LOST_REFUSED);
+    pass(&g, g.config.relay_hold_ms);
+    rig dead = g, elsewhere = g, again = g, welcome = g;
+    CHECK(apart(&g));
+    point(&dead, &here, 3, false);
+    CHECK(!apart(&dead));
+    point(&elsewhere, &there, 4, true);
+    CHECK(!apart(&elsewhere));
+    point(&again, &here, 4, true); /* the same node, which is still out of reach */
+    CHECK(apart(&again));
+    cscp_relay_connecting(&welcome.r, &welcome.config, &welcome.now);
+    CHECK(apart(&welcome));
+    cscp_relay_greeting(&welcome.r, false);
+    CHECK(!apart(&welcome));
+}
+
+static void an_owner_that_answers_is_in_reach(void) {
+    const cscp_lost answers[] = {CSCP_LOST_BUSY, CSCP_LOST_CLOSED, CSCP_LOST_FAULT, CSCP_LOST_MOVED};
+    for (size_t i = 0; i < sizeof(answers) / sizeof(*answers); i++) {
+        rig g = at(ATTACHED);
+        point(&g, &here, 3, true);
+        lose(&g, answers[i], 0);
+        pass(&g, g.config.relay_hold_ms);
+        CHECK(!apart(&g));
+    }
 }
 
 static void who_was_silent_must_speak_first(void) {
@@ -289,7 +354,7 @@ static void who_was_silent_must_speak_first(void) {
     pass(&g, g.config.t3_ms);
     rig other = g;
     cscp_relay_lost(&g.r, CSCP_LOST_CLOSED, heard_at_ms, &g.config, 0, &g.now);
-    CHECK_EQ(cscp_relay_deadline(&g.r), UINT64_MAX);
+    CHECK_EQ(cscp_relay_deadline(&g.r, &g.config), UINT64_MAX);
     pass(&g, 3600000);
     CHECK(!cscp_relay_is_due(&g.r, heard_at_ms, &g.now));
     CHECK(cscp_relay_is_due(&g.r, g.now.boot_ms, &g.now));
@@ -306,6 +371,9 @@ int main(void) {
     RUN(tries_come_further_apart_and_never_in_step);
     RUN(an_owner_that_is_busy_is_left_alone_for_longer);
     RUN(a_route_that_changes_is_tried_at_once);
+    RUN(an_owner_that_lives_may_be_out_of_reach_for_so_long);
+    RUN(an_owner_that_is_dead_is_waited_for_and_so_is_another_one);
+    RUN(an_owner_that_answers_is_in_reach);
     RUN(who_was_silent_must_speak_first);
     return 0;
 }

@@ -27,3 +27,21 @@ def test_a_node_that_does_not_reach_the_vendor_app_gives_its_controllers_to_thos
     cut.heal()
     wait_for(lambda: cluster.owned(node) > 0, 30, "it has its share again")
     arrivals.end()
+
+
+def test_controllers_whose_owner_their_entry_cannot_reach_come_in_by_another(hosted):
+    cluster = Cluster(hosted)
+    cluster.connect(90, 2, seed=6)
+    arrivals = Arrivals(cluster.vendor.db.removeprefix("sqlite:"), cluster.serials)
+    arrivals.start()
+    node = cluster.nodes[0]
+    hosts = hosted.hosts
+    began = time.time()
+    cut = hosted.network.cut(hosts[node.name], [hosts[other.name] for other in cluster.nodes[1:]])
+    # Long before TCP gives up, and while the owners stay what they are.
+    wait_for(lambda: arrivals.all_newer_than(began + 1), 15, "all are served")
+    print(f"\n  all served {time.time() - began:.1f} s after the cut")
+    went = 'cluster_driver_connections_closed_total{reason="out_of_reach"}'
+    assert sum(each.metrics().get(went, 0) for each in cluster.nodes) > 0
+    cut.heal()
+    arrivals.end()

@@ -86,6 +86,9 @@ typedef struct cscp_config {
     uint32_t relay_buffer;             /* bytes that may wait for a slow side, in each direction,
                                           8,192 ... 32,768; default 16,384; none when idle */
     uint32_t relay_connect_timeout_ms; /* 10 ... 60,000; default 1,000 */
+    uint32_t relay_hold_ms; /* how long an owner that is alive may be out of reach before its
+                               controllers are sent away, to come in by another node: 10 ...
+                               3,600,000; default 2,000 */
     /* With a keeper the listeners and, from 100 ms after they were accepted, all connections outlive
      * this process: the next one that is given what the keeper has goes on with them. Copied; default
      * none. */
@@ -160,6 +163,7 @@ typedef struct cscp_route {
     uint64_t first, last;
     uint64_t epoch;
     struct sockaddr_storage address;
+    bool alive; /* others hear from it: who cannot reach it from here may do so from elsewhere */
 } cscp_route;
 
 /* Replaces the set of routes (sorted, without overlap, epochs >= 1, addresses with a port, else
@@ -169,7 +173,8 @@ typedef struct cscp_route {
  * A controller that says HELLO for a serial in a route, or whose session loses its range to one, is
  * relayed: its frames go to the node there and that node's come back. When that node goes away, or
  * the route changes, the controller stays; it is told WELCOME again once the next owner is found,
- * and sent away after hold_ms without one. When its serial falls into a range it is welcomed here.
+ * and sent away after hold_ms without one, or after relay_hold_ms in which there was no connection to
+ * an owner that is alive. When its serial falls into a range it is welcomed here.
  * A connection that another node relays to us is never relayed on: outside the ranges it waits
  * (hold_ms) and is told BUSY. */
 int cscp_set_routes(cscp *self, const cscp_route *_Nullable routes, size_t n);

@@ -74,7 +74,8 @@ typedef enum cscp_reason {
     CSCP_REASON_UNKNOWN_RESULT = 21,
     CSCP_REASON_PROXY_REFUSED = 22,
     CSCP_REASON_PROXY_MALFORMED = 23,
-    CSCP_REASON_MAX = 23,
+    CSCP_REASON_OUT_OF_REACH = 24,
+    CSCP_REASON_MAX = 24,
 } cscp_reason;
 
 /* "ping_timeout" and so on, as in Docs/PROTOCOL.md; "unknown" for any other number. Static. */

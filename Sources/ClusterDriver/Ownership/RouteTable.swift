@@ -70,7 +70,7 @@ final class RouteTable: @unchecked Sendable {
       if isClosing { return }
       if let fresh { view = fresh }
       if let view {
-        let routes = Route.routes(view) { self.address(of: $0) }
+        let routes = Route.routes(view, at: .now) { self.address(of: $0) }
         if routes != told {
           if let why = self.layer.route(routes) {
             self.log.error(
@@ -118,9 +118,11 @@ final class RouteTable: @unchecked Sendable {
 struct Route: Sendable, Equatable {
   var range: OwnedRange
   var address: csys_address
+  /// Its owner's heartbeats are seen: when it is not to be reached from here, it may be from elsewhere.
+  var isAlive: Bool
 
   static func == (a: Route, b: Route) -> Bool {
-    a.range == b.range && a.address.length == b.address.length
+    a.range == b.range && a.isAlive == b.isAlive && a.address.length == b.address.length
       && withUnsafeBytes(of: a.address.storage) { a in
         withUnsafeBytes(of: b.address.storage) { b in a.elementsEqual(b) }
       }
@@ -129,7 +131,7 @@ struct Route: Sendable, Equatable {
   /// Of what others own by the word of the present store. Whatever peers have said, they are sorted, apart,
   /// and lead somewhere.
   static func routes(
-    _ view: OwnershipView, address: (String) -> csys_address?
+    _ view: OwnershipView, at now: Instant, address: (String) -> csys_address?
   ) -> [Route] {
     var routes: [Route] = []
     for record in view.table.values {
@@ -138,7 +140,9 @@ struct Route: Sendable, Equatable {
         let place = view.places.places[owner], !place.controllersAt.isEmpty,
         let address = address(place.controllersAt)
       else { continue }
-      routes.append(Route(range: record.piece, address: address))
+      routes.append(
+        Route(
+          range: record.piece, address: address, isAlive: view.peers.isAlive(owner, at: now)))
     }
     return routes
   }

@@ -33,6 +33,9 @@ struct RouteTests {
     return OwnershipView(machine, places)
   }
 
+  /// Right after the view was seen.
+  private static let now = Instant(nanoseconds: 2)
+
   private static func range(
     _ first: UInt64, _ last: UInt64, _ owner: Owner?, in store: StoreIdentity? = store
   ) -> RangeRecord {
@@ -57,7 +60,7 @@ struct RouteTests {
         Self.range(30, 39, Self.b, in: StoreIdentity("f")), Self.range(40, 49, Self.b),
         Self.range(50, 59, Owner(NodeID("c"), Incarnation(1))),
       ], b: "10.0.0.2:5001")
-    let routes = Route.routes(view) { Self.address($0) }
+    let routes = Route.routes(view, at: Self.now) { Self.address($0) }
     #expect(routes.map(\.range.first) == [Serial(1), Serial(40)])
     #expect(routes.map(\.range.epoch) == [Epoch(1), Epoch(40)])
     #expect(
@@ -70,21 +73,37 @@ struct RouteTests {
       })
   }
 
+  @Test("an owner is alive for as long as its heartbeats are new")
+  func alive() throws {
+    let view = try Self.view([Self.range(1, 9, Self.b)], b: "10.0.0.2:5001")
+    for (ms, isAlive) in [(0, true), (1499, true), (1501, false)] {
+      let now = Instant(nanoseconds: Int64(ms) * 1_000_000)
+      let routes = Route.routes(view, at: now) { Self.address($0) }
+      #expect(routes.map(\.isAlive) == [isAlive], "at \(ms) ms")
+    }
+  }
+
   @Test("of ranges that lie over one another, which a peer may say, the first counts")
   func overlapping() throws {
     let view = try Self.view(
       [Self.range(1, 9, Self.b), Self.range(5, 20, Self.b), Self.range(21, 30, Self.b)],
       b: "10.0.0.2:5001")
     #expect(
-      Route.routes(view) { Self.address($0) }.map(\.range.first) == [Serial(1), Serial(21)])
+      Route.routes(view, at: Self.now) { Self.address($0) }.map(\.range.first) == [
+        Serial(1), Serial(21),
+      ])
   }
 
   @Test("a node whose address is not known, or is none, gets no controllers")
   func noAddress() throws {
     #expect(
-      try Route.routes(Self.view([Self.range(1, 9, Self.b)], b: "")) { Self.address($0) }.isEmpty)
+      try Route.routes(Self.view([Self.range(1, 9, Self.b)], b: ""), at: Self.now) {
+        Self.address($0)
+      }.isEmpty)
     #expect(
-      try Route.routes(Self.view([Self.range(1, 9, Self.b)], b: "b.invalid:5001")) { _ in nil }
-        .isEmpty)
+      try Route.routes(Self.view([Self.range(1, 9, Self.b)], b: "b.invalid:5001"), at: Self.now) {
+        _ in nil
+      }
+      .isEmpty)
   }
 }
