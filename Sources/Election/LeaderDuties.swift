@@ -2,12 +2,14 @@
 /// leader's own memory of the store; the same orders come again until the store shows them done.
 public struct LeaderDuties: Sendable, Equatable {
   public struct Limits: Sendable, Hashable {
-    /// Moves under way at a time.
+    /// Moves under way at a time…
     public var movesMax = 8
+    /// …and what they may weigh together, if there is more than one: so many controllers wait for one another.
+    public var movingWeightMax = 300.0
     /// Orders in one call to the store.
     public var actionsMax = 256
     /// A range is split above this weight…
-    public var splitAbove: UInt64 = 500
+    public var splitAbove: UInt64 = 300
     /// …and joined with its neighbour when both together weigh less than this.
     public var mergeBelow: UInt64 = 100
     /// Ranges a member has at the least, if there are controllers enough: so that they can be shared.
@@ -193,8 +195,10 @@ public struct LeaderDuties: Sendable, Equatable {
     var actions: [LeaderAction] = []
     let fit = alive.filter { !$0.status.draining && !unhealthy.contains($0.node) }.map(\.node)
     var underWay: [UInt64: Instant] = [:]
+    var weight = 0.0
     for i in records.indices {
       guard let move = records[i].move else { continue }
+      weight += Double(records[i].load.weight)
       let seenAt = movesSeenAt[move.number] ?? now
       underWay[move.number] = seenAt
       if !fit.contains(move.to) || now >= seenAt + timing.moveTimeout {
@@ -209,7 +213,11 @@ public struct LeaderDuties: Sendable, Equatable {
       guard let i = movable.first(where: { records[$0].first == move.range }),
         records[i].move == nil, let owner = records[i].owner
       else { continue }
+      let together = weight + Double(move.weight)
+      // Nothing small overtakes: a heavy one would never come.
+      guard room == limits.movesMax || together <= limits.movingWeightMax else { break }
       actions.append(.startMove(range: move.range, from: owner, to: move.to))
+      weight = together
       room -= 1
     }
     for (i, successors) in zip(movable, plan.successors) where records[i].successors != successors {

@@ -216,6 +216,31 @@ struct LeaderDutiesTests {
     #expect(moves((false, false)).map(\.1) == [false, false, false])
   }
 
+  @Test(
+    "what moves at a time weighs no more than the limit, but for one alone; nothing small overtakes"
+  )
+  func weightUnderWay() {
+    func moves(_ weights: [UInt64], moving: Set<Int> = []) -> [UInt64] {
+      let ranges = weights.indices.map { i in
+        record(
+          UInt64(i) * 10 + 1, i + 1 == weights.count ? everything : UInt64(i) * 10 + 10, b, 1,
+          move: moving.contains(i) ? PendingMove(to: nodeA, number: UInt64(i) + 1) : nil,
+          weight: weights[i])
+      }
+      let watch = watch([session(nodeA, 1), session(nodeB, 1, draining: true)])
+      return orders(sight(ranges, watch)).compactMap {
+        if case .startMove(let range, _, _) = $0 { range.rawValue } else { nil }
+      }
+    }
+    // The heaviest first.
+    #expect(moves([100, 150, 50, 1]) == [11, 1, 21])
+    #expect(moves([900, 10]) == [1])
+    #expect(moves([200, 150, 10]) == [1])
+    #expect(moves([250, 40, 30], moving: [0]) == [11])
+    #expect(moves([900, 1], moving: [0]) == [])
+    #expect(moves([.max, .max], moving: [0]) == [])
+  }
+
   @Test("a move is taken back when its receiver is dead or draining, or when it has taken too long")
   func cancels() {
     let moving = [
@@ -243,8 +268,8 @@ struct LeaderDutiesTests {
     var limits = LeaderDuties.Limits()
     limits.rangesPerMember = 1
     let heavy = [
-      record(1, 100, a, 1, weight: 501, median: 40),
-      record(101, everything, b, 1, weight: 450),
+      record(1, 100, a, 1, weight: 301, median: 40),
+      record(101, everything, b, 1, weight: 270),
     ]
     let split = LeaderAction.split(range: Serial(1), at: Serial(40))
     #expect(orders(sight(heavy, both), limits: limits).contains(split))
