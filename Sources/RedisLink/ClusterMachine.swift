@@ -15,7 +15,7 @@
 /// Invariants: a search ends with exactly one `found` or `lost`, or with `giveUp`, `aim` or `close`; a
 /// look ends with at most one `follow`, or with these; without either no line is connected; between
 /// a `connect` of a line and the next one there is exactly one `disconnect`.
-struct ClusterMachine: Sendable, Equatable {
+struct ClusterMachine: FinderMachine, Sendable, Equatable {
   struct Timing: Sendable, Equatable {
     /// For connecting, being let in and answering.
     var answerTimeout: UInt64
@@ -28,7 +28,7 @@ struct ClusterMachine: Sendable, Equatable {
   /// Nodes asked in one search.
   static let askedMax = 32
 
-  enum Event: Sendable, Equatable {
+  enum Event: FinderEvent, Sendable, Equatable {
     /// The link wants the slot's master; not `avoiding`, if anybody names another.
     case find(avoiding: RedisAddress?)
     /// The link wants none any more.

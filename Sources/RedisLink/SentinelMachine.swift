@@ -12,7 +12,7 @@
 ///
 /// Invariants: a search ends with exactly one `found` or `lost`, or with `giveUp`; between a
 /// `connect` of a sentinel and the next one there is exactly one `disconnect`.
-struct SentinelMachine: Sendable, Equatable {
+struct SentinelMachine: FinderMachine, Sendable, Equatable {
   struct Timing: Sendable, Equatable {
     /// For connecting, being let in and answering; and for an answer on a connection that is there.
     var answerTimeout: UInt64
@@ -28,7 +28,7 @@ struct SentinelMachine: Sendable, Equatable {
     case unknownName
   }
 
-  enum Event: Sendable, Equatable {
+  enum Event: FinderEvent, Sendable, Equatable {
     /// Connect to all of them.
     case start
     /// The link wants a master; not `avoiding`, if any sentinel names another.
