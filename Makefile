@@ -1,7 +1,7 @@
 # The verbs of the project. Each is one script in scripts/; see CONTRIBUTING.md.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check lint format arch proto fuzz sim chaos model mutate bench asan tsan clean
+.PHONY: help setup build demo test check lint format arch proto fuzz sim chaos model mutate mutations bench asan tsan clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ model: ## search the models of the ownership protocol with spin; MODEL_SCOPE=lon
 
 mutate: ## break Sources/Election on purpose, one way at a time, and see whether the tests notice
 	@scripts/mutate-election
+
+mutations: ## break the programs on purpose and see whether a cluster under faults shows it; needs root, half an hour
+	@scripts/setup test
+	@scripts/mutate-cluster
 
 bench: ## the benchmarks, each beside a peer
 	@scripts/setup

@@ -10,12 +10,20 @@ import time
 import checker
 import faults
 from arrivals import Arrivals
+from epochs import Epochs
 from harness import ROOT
 from process import Failure, wait_for
 from traffic import Traffic
 
 # After a fault has ended; a controller's patience, its back-off and what Linux waits with sending again are in it.
 RECOVERY_SECONDS = 60
+# For a command from the node to the controller, on a machine that does a lot else; a new owner comes no sooner after
+# the old one's right has ended.
+ON_ITS_WAY = 0.3
+# Then its deadline has passed.
+LATE_AT_MOST = 3
+# With fewer ranges taken over, or before they are, nothing is said of how they were shared.
+SPREAD_FROM = 3
 
 
 class Step:
@@ -27,6 +35,8 @@ class Step:
         self.settled = None
         self.times = []
         self.has_unplanned_ends = False
+        # Of a node that was killed alone: what each of the others had before, and what it got.
+        self.had, self.got = {}, {}
 
     @property
     def kind(self):
@@ -49,7 +59,7 @@ class Step:
 class Chaos:
     """One run. A cluster that has controllers is needed, and nobody else may give it commands."""
 
-    def __init__(self, cluster, seed, say=print):
+    def __init__(self, cluster, seed, say=print, published=5.0):
         self.cluster, self.seed, self.say = cluster, seed, say
         self.steps = []
         self.broken = []
@@ -57,9 +67,11 @@ class Chaos:
         self.database = cluster.vendor.db.removeprefix("sqlite:")
         self.arrivals = Arrivals(self.database, cluster.serials)
         self.arrivals.start()
-        self.traffic = Traffic(cluster, seed)
+        self.epochs = Epochs(cluster.redis, cluster.serials)
+        self.epochs.start()
+        self.traffic = Traffic(cluster, seed, published)
 
-    def run(self, seconds, kinds=None):
+    def run(self, seconds, kinds):
         """Faults for so long, each step after the one before has been got over."""
         ends = time.monotonic() + seconds
         chance = random.Random(self.seed)
@@ -80,6 +92,7 @@ class Chaos:
         self.traffic.end()
         self._await_results()
         self.arrivals.end()
+        self.epochs.end()
         fleet = self.cluster.fleet
         fleet.process.popen.send_signal(signal.SIGINT)
         report = fleet.report(120)
@@ -93,7 +106,8 @@ class Chaos:
         folder = self.cluster.lab.folder
         verdict = checker.check(
             self.database, folder / "ledger.jsonl", folder / "commands.jsonl", self.traffic.given, report,
-            self.conflicts, self._may_be_lost)
+            self.conflicts, self._may_be_lost, self._is_stale)
+        self._check_spread(verdict)
         verdict.counts["refused by the vendor app for a stale epoch"] = self.stale
         verdict.broken += self.broken
         return verdict
@@ -119,17 +133,25 @@ class Chaos:
         plan = []
         for fault, at in zip(step.faults, begins):
             plan.append((at, fault, self._begin))
-            plan.append((at + fault.seconds, fault, type(fault).end))
+            plan.append((at + fault.seconds, fault, self._end))
         step.began = time.time()
         for at, fault, what in sorted(plan, key=lambda entry: entry[0]):
             time.sleep(max(0.0, step.began + at - time.time()))
-            what(fault)
+            what(step, fault)
         step.ended = time.time()
 
-    def _begin(self, fault):
+    def _begin(self, step, fault):
         if fault.kind == "vendor.kill":
             self._count()
+        if fault.kind == "node.kill" and len(step.faults) == 1:
+            step.had = {node.name: self.cluster.owned(node) for node in self.cluster.nodes}
         fault.begin()
+
+    def _end(self, step, fault):
+        if step.had:
+            step.got = {node.name: self.cluster.owned(node) - step.had[node.name] for node in self.cluster.nodes
+                        if node.name != fault.target}
+        fault.end()
 
     def _settle(self, step):
         """Waits until of every controller something is stored that happened after the faults. False: in vain."""
@@ -155,6 +177,14 @@ class Chaos:
                 step.has_unplanned_ends = True
                 part.start()
         return over
+
+    def _check_spread(self, verdict):
+        """A death is felt by all who are left, not by one of them alone."""
+        deaths = [step for step in self.steps if sum(step.got.values()) >= SPREAD_FROM]
+        alone = [step for step in deaths if min(step.got.values()) <= 0]
+        verdict.counts["deaths whose ranges went to several"] = len(deaths) - len(alone)
+        if len(alone) > len(deaths) / 2:
+            verdict.blame("what the dead had went to one of the others alone", (f"{step}: {step.got}" for step in alone))
 
     def _await_results(self):
         """A result may be on its way until the last command's deadline, and a commit longer."""
@@ -183,6 +213,15 @@ class Chaos:
             patience = 3
         return any(given.at < (step.settled or step.ended) + 1 and given.not_after + patience > step.began
                    for step in losing)
+
+    def _is_stale(self, line):
+        """Carried out under an epoch that the store had replaced a while before, and not because it was on its way for
+        so long."""
+        at = line["at_ms"] / 1000
+        if not self.epochs.replaced(line["serial"], line["owner_epoch"], at - ON_ITS_WAY):
+            return False
+        return not any(step.began < at < (step.settled or step.ended) + LATE_AT_MOST for step in self.steps
+                       if any(fault.kind in faults.DELAYS for fault in step.faults))
 
     def _count(self):
         """Adds up the counters of this life of the vendor app."""

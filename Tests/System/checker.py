@@ -34,15 +34,16 @@ class Verdict:
         return "\n".join([counts, *self.broken, f"{len(self.broken)} promises broken"])
 
 
-def check(database, ledger, commands, given, report, conflicts, may_be_lost):
+def check(database, ledger, commands, given, report, conflicts, may_be_lost, is_stale):
     """`database`: the vendor app's; `ledger`, `commands`: what the fleet wrote; `given`: Traffic's; `report`: the
     fleet's; `conflicts`: results that contradict a stored one, by the vendor app's count;
-    `may_be_lost(given)`: whether a fault was there that may take a command with it before there is a result."""
+    `may_be_lost(given)`: whether a fault was there that may take a command with it before there is a result;
+    `is_stale(line)`: whether, by the store, another owner had come before a command was carried out."""
     verdict = Verdict()
     _check_report(verdict, report)
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as db:
         _check_events(verdict, db, ledger)
-        _check_commands(verdict, db, executed(commands), given, may_be_lost)
+        _check_commands(verdict, db, executed(commands), given, may_be_lost, is_stale)
     if conflicts:
         verdict.broken.append(f"results that contradict another of the same command: {conflicts}")
     return verdict
@@ -92,7 +93,7 @@ def _check_events(verdict, db, ledger):
     verdict.blame("logs of which acknowledged events are not stored", lost)
 
 
-def _check_commands(verdict, db, done, given, may_be_lost):
+def _check_commands(verdict, db, done, given, may_be_lost, is_stale):
     results = dict(db.execute("SELECT id, status FROM results"))
     verdict.counts["commands given"] = len(given)
     verdict.counts["carried out"] = len(done)
@@ -124,7 +125,7 @@ def _check_commands(verdict, db, done, given, may_be_lost):
     epochs = {}
     stale = []
     for line in sorted((line for lines in done.values() for line in lines), key=lambda line: line["at_ms"]):
-        if line["owner_epoch"] < epochs.get(line["serial"], 0):
+        if line["owner_epoch"] < epochs.get(line["serial"], 0) or is_stale(line):
             stale.append(line)
         epochs[line["serial"]] = max(line["owner_epoch"], epochs.get(line["serial"], 0))
     verdict.blame("commands carried out for an owner that was none any more", stale)

@@ -7,10 +7,12 @@ HINDERS_ALL = {"vendor.kill", "vendor.pause"}
 # With these a command may be gone before anybody has its result: it was in the memory of a process that was killed,
 # or on a line that broke.
 LOSES_COMMANDS = {
-    "node.kill", "redis.kill", "node.cut", "node.mute", "node.deaf", "node.cut-redis",
+    "node.kill", "redis.kill", "redis.failover", "redis.split", "node.cut", "node.mute", "node.deaf", "node.cut-redis",
 }
-# With which all is lost that Redis held.
-EMPTIES_REDIS = {"redis.kill", "redis.flush"}
+# What was sent before one of these may arrive long after it.
+DELAYS = {"node.cut", "node.mute", "node.deaf", "node.cut-redis", "node.cut-vendor", "node.cut-peers", "node.cut-fleet"}
+# With which all is lost that Redis held, or some of it.
+EMPTIES_REDIS = {"redis.kill", "redis.flush", "redis.failover", "redis.split"}
 
 
 class Fault:
@@ -89,7 +91,7 @@ KINDS = {
     "node.cut": _cut(),
     "node.mute": _cut(hears=False),
     "node.deaf": _cut(sends=False),
-    "node.cut-redis": _cut(lambda cluster, node: ["redis"]),
+    "node.cut-redis": _cut(lambda cluster, node: cluster.redis.hosts()),
     "node.cut-vendor": _cut(lambda cluster, node: ["vendor"]),
     "node.cut-peers": _cut(lambda cluster, node: [other.name for other in cluster.nodes if other is not node]),
     "node.cut-fleet": _cut(lambda cluster, node: ["fleet"]),
@@ -97,16 +99,27 @@ KINDS = {
     "redis.kill": _process("kill", "start", 0, 5, _redis),
     "redis.pause": _process("pause", "resume", 0.3, 5, _redis),
     "redis.flush": _flush,
+    # With sentinels only. Both end when the former master has become a replica.
+    "redis.failover": _process("kill", "start", 0, 5, _redis),
+    "redis.split": _process("pause", "resume", 3, 8, _redis),
     "vendor.kill": _process("kill", "start", 0, 5, _vendor),
     "vendor.pause": _process("pause", "resume", 0.3, 5, _vendor),
 }
 
 
-def choose(cluster, chance, kinds=None, pairs=0.35):
+# Of one server, and of a master with a replica.
+ALONE, REPLICATED = {"redis.kill", "redis.pause"}, {"redis.failover", "redis.split"}
+
+
+def kinds(sentinels):
+    """What can be done to such a cluster."""
+    return sorted(set(KINDS) - (ALONE if sentinels else REPLICATED))
+
+
+def choose(cluster, chance, kinds, pairs=0.35):
     """Endless: one fault, or two of different parts at once. Every kind comes before one comes again."""
-    kinds = sorted(kinds or KINDS)
     while True:
-        bag = chance.sample(kinds, len(kinds))
+        bag = chance.sample(sorted(kinds), len(kinds))
         while bag:
             faults = [_make(bag.pop(), cluster, chance)]
             if bag and chance.random() < pairs:

@@ -98,10 +98,11 @@ class Part:
 
 
 class Redis(Part):
-    """A private Redis without persistence."""
+    """A private Redis without persistence. `options`: more of redis-server's, for its next start."""
 
-    def __init__(self, lab, name):
+    def __init__(self, lab, name, options=()):
         super().__init__(lab, name)
+        self.options = list(options)
         for attempt in range(5):
             with self.on_host():
                 self.port = free_port()
@@ -123,7 +124,7 @@ class Redis(Part):
             raise Failure("no redis-server on PATH: run `make setup`")
         self._start(
             [server, "--port", self.port, "--bind", self.address, "--protected-mode", "no", "--save", "",
-             "--appendonly", "no", "--dir", self.lab.folder]
+             "--appendonly", "no", "--dir", self.lab.folder, *self.options]
         )
         wait_for(self._answers, 10, what=f"{self.name} answers on port {self.port}")
 
@@ -136,6 +137,10 @@ class Redis(Part):
         except OSError:
             return False
         return f"process_id:{self.pid}\r" in info
+
+    def hosts(self):
+        """The names of the hosts it is on."""
+        return [self.name]
 
     def call(self, *words):
         with self.on_host(), Connection(self.port, self.address) as connection:

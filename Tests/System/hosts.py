@@ -3,6 +3,7 @@
 from harness import Lab
 from namespaces import NETWORK, Network
 from process import wait_for
+from replicated import ReplicatedRedis
 
 FIRST_SERIAL = 1000
 # The same after a restart, as in operation; each host has its own.
@@ -42,11 +43,12 @@ class HostedLab(Lab):
 class Cluster:
     """Redis, the vendor app and the nodes of a cluster, each on a host of its own."""
 
-    def __init__(self, lab, nodes=3, tolerance=0, node_options=()):
+    def __init__(self, lab, nodes=3, tolerance=0, node_options=(), sentinels=False):
         self.lab = lab
-        for name in ("redis", "vendor", *(f"node-{i + 1}" for i in range(nodes)), "fleet"):
+        stores = ReplicatedRedis.hosts() if sentinels else ["redis"]
+        for name in (*stores, "vendor", *(f"node-{i + 1}" for i in range(nodes)), "fleet"):
             lab.host(name)
-        self.redis = lab.redis("redis")
+        self.redis = ReplicatedRedis(lab) if sentinels else lab.redis("redis")
         self.vendor = lab.vendor("vendor", options=["--insecure"])
         self.nodes = [self._node(f"node-{i + 1}", tolerance, node_options) for i in range(nodes)]
         self.fleet = None

@@ -9,6 +9,7 @@ import sqlite3
 
 import pytest
 
+import faults
 from chaos import Chaos
 from hosts import Cluster
 from process import wait_for
@@ -18,16 +19,18 @@ SECONDS = 45
 CONTROLLERS = 300
 
 
-def cluster_with_controllers(hosted, controllers, seed=SEED):
-    cluster = Cluster(hosted)
+def cluster_with_controllers(hosted, controllers, seed=SEED, **options):
+    cluster = Cluster(hosted, **options)
     cluster.connect(controllers, 2, seed)
     return cluster
 
 
-@pytest.mark.parametrize("seed", [1, 2, 7])
-def test_a_cluster_keeps_its_promises_whatever_breaks(hosted, seed):
-    chaos = Chaos(cluster_with_controllers(hosted, CONTROLLERS, seed), seed)
-    chaos.run(SECONDS)
+@pytest.mark.parametrize(("seed", "options"), [
+    (1, {}), (2, {}), (7, {}), (3, {"sentinels": True}), (4, {"tolerance": 1}),
+])
+def test_a_cluster_keeps_its_promises_whatever_breaks(hosted, seed, options):
+    chaos = Chaos(cluster_with_controllers(hosted, CONTROLLERS, seed, **options), seed)
+    chaos.run(SECONDS, faults.kinds(options.get("sentinels", False)))
     verdict = chaos.verdict()
     print(f"seed {seed}\n{chaos.table()}\n{verdict}")
     assert not verdict.broken, f"seed {seed}:\n{verdict}\n{hosted.logs()}"
