@@ -34,8 +34,11 @@ final class EventLoop: @unchecked Sendable {
 
   private static let bufferBytes = 256 * 1024
 
+  private static let sleepMs: Int32 = 1000
+
   private let poller: OpaquePointer
   private let mailbox = Mutex(Mailbox())
+  private let turnCount = Atomic<UInt64>(0)
 
   // Of the loop's thread only.
   private var sources: [UInt64: any LoopSource] = [:]
@@ -67,11 +70,14 @@ final class EventLoop: @unchecked Sendable {
 
   // MARK: From any thread
 
+  /// Grows at least once a second while the thread lives and is not stuck.
+  var turns: UInt64 { self.turnCount.load(ordering: .relaxed) }
+
   /// Starts the thread. `role` and the loop live until ``stop()`` has been called and done; then
   /// `onEnd` is.
-  func start(role: any LoopRole, onEnd: @escaping Task) throws {
+  func start(name: String, role: any LoopRole, onEnd: @escaping Task) throws {
     self.role = role
-    try Thread.start(name: "grpc-nghttp2") {
+    try Thread.start(name: name) {
       self.run()
       onEnd()
     }
@@ -156,6 +162,7 @@ final class EventLoop: @unchecked Sendable {
     var ready = [CH2Ready](repeating: CH2Ready(), count: 256)
     self.now = ch2_now_ns()
     while !self.isStopping {
+      self.turnCount.add(1, ordering: .relaxed)
       self.takeMail()
       self.now = ch2_now_ns()
       if self.now >= self.nextCheck { self.checkSources() }
@@ -174,7 +181,8 @@ final class EventLoop: @unchecked Sendable {
     self.end()
   }
 
-  /// How long to sleep; not at all when there is mail.
+  /// How long to sleep: not at all when there is mail, and at most a second, so that whoever watches
+  /// `turns` sees that this thread lives.
   private func timeout() -> Int32 {
     let hasMail = self.mailbox.withLock { mailbox -> Bool in
       let hasMail = !mailbox.streams.isEmpty || !mailbox.tasks.isEmpty
@@ -182,10 +190,9 @@ final class EventLoop: @unchecked Sendable {
       return hasMail
     }
     if hasMail { return 0 }
-    if self.nextCheck == .max { return -1 }
     let now = ch2_now_ns()
     if self.nextCheck <= now { return 0 }
-    return Int32(clamping: (self.nextCheck - now + 999_999) / 1_000_000)
+    return min(Self.sleepMs, Int32(clamping: (self.nextCheck - now) / 1_000_000 + 1))
   }
 
   private func takeMail() {

@@ -52,6 +52,10 @@ public final class NGHTTP2ClientTransport: ClientTransport {
     self.headBegin = config.authority ?? target.authority
   }
 
+  /// Grows at least once a second while ``connect()`` runs and the transport's thread is not stuck:
+  /// for a watchdog.
+  public var turns: UInt64 { self.loop.turns }
+
   /// Connects and keeps connected until ``beginGracefulShutdown()`` was called and all RPCs have
   /// ended, or until the task is cancelled: open RPCs then fail at once.
   public func connect() async throws {
@@ -66,7 +70,7 @@ public final class NGHTTP2ClientTransport: ClientTransport {
       try await withUnsafeThrowingContinuation { (ended: UnsafeContinuation<Void, any Error>) in
         do {
           self.loop.post { self.driver.begin() }
-          try self.loop.start(role: self.driver) { ended.resume() }
+          try self.loop.start(name: self.config.threadName, role: self.driver) { ended.resume() }
         } catch {
           self.gate.isClosed()
           ended.resume(throwing: error)

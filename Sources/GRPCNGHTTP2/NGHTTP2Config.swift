@@ -121,6 +121,9 @@ public struct NGHTTP2ClientConfig: Sendable {
   /// Timeouts, retries and limits by method, and the retry throttle.
   public var serviceConfig = ServiceConfig()
 
+  /// What the transport's thread is called, for `ps` and the like; at most 15 bytes.
+  public var threadName = "grpc-nghttp2"
+
   /// Told what happens to connections, for a log. Called on the transport's own thread: must
   /// return at once.
   public var onEvent: (@Sendable (NGHTTP2Event) -> Void)? = nil
@@ -167,6 +170,9 @@ public struct NGHTTP2ServerConfig: Sendable {
 
   /// Permissions of a UNIX socket's file; `nil` = as the umask has it.
   public var unixSocketMode: UInt32? = nil
+
+  /// What the transport's thread is called, for `ps` and the like; at most 15 bytes.
+  public var threadName = "grpc-nghttp2"
 
   /// Told what happens to connections, for a log. Called on the transport's own thread: must
   /// return at once.

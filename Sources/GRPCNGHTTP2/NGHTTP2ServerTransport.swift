@@ -63,6 +63,10 @@ public final class NGHTTP2ServerTransport: ServerTransport {
     }
   }
 
+  /// Grows at least once a second while the server listens and its thread is not stuck: for a
+  /// watchdog.
+  public var turns: UInt64 { self.loop.turns }
+
   public func configure(context: GRPCServerContext) {
     var methods: [String: MethodDescriptor] = [:]
     for method in context.methods {
@@ -116,7 +120,7 @@ public final class NGHTTP2ServerTransport: ServerTransport {
         do {
           self.loop.post { driver.begin(fd, unixPath: path) }
           if isShutDown { self.loop.post { driver.shutDown() } }
-          try self.loop.start(role: driver) { ended.resume() }
+          try self.loop.start(name: config.threadName, role: driver) { ended.resume() }
           self.publish(.success(self.boundAddress(fd)))
         } catch {
           close(fd)

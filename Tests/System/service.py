@@ -23,12 +23,13 @@ LAUNCHER = 'for n in $UNIT_FDS; do eval "exec $n"; done; unset UNIT_FDS; LISTEN_
 class DescriptorStore:
     """The notify socket, and what was stored through it."""
 
-    def __init__(self, folder):
-        self.path = str(folder / "notify.sock")
+    def __init__(self, path):
+        self.path = str(path)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
         self.kept = []
         self.said = []
+        self.pinged_at = None
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
@@ -46,6 +47,8 @@ class DescriptorStore:
     def _handle(self, text, fds):
         fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
         self.said.append(text)
+        if fields.get("WATCHDOG") == "1":
+            self.pinged_at = time.monotonic()
         if fields.get("FDSTORE") == "1":
             # Without it the real one would watch for the other end, and let go.
             assert fields.get("FDPOLL") == "0", text
@@ -82,10 +85,11 @@ class DescriptorStore:
 
 
 class Unit(Node):
-    """A node as a unit with Type=notify and a store of descriptors."""
+    """A node as a unit with Type=notify and a store of descriptors; `watchdog` is its WatchdogSec, in s."""
 
-    def __init__(self, lab, name, redis, vendor, options=()):
-        self.store = DescriptorStore(lab.folder)
+    def __init__(self, lab, name, redis, vendor, options=(), watchdog=None):
+        self.store = DescriptorStore(lab.folder / f"{name}.notify")
+        self.watchdog = watchdog
         super().__init__(lab, name, redis, vendor, options=["--parking", *options])
 
     def _start(self, argv, ready=None):
@@ -98,6 +102,9 @@ class Unit(Node):
             "LISTEN_FDS": str(len(kept)),
             "LISTEN_FDNAMES": ":".join(name for name, _ in kept),
         }
+        if self.watchdog:
+            environment["WATCHDOG_USEC"] = str(int(self.watchdog * 1e6))
+            self.store.pinged_at = None
         ready.unlink(missing_ok=True)
         self.process = self.lab.start(
             self.name, ["bash", "-c", LAUNCHER, "unit", *argv, "--ready-file", ready],
@@ -119,6 +126,12 @@ class Unit(Node):
         self.end(how)
         self.start()
         return time.monotonic() - began
+
+    @property
+    def is_overdue(self):
+        """The watchdog would act."""
+        at = self.store.pinged_at
+        return at is not None and time.monotonic() - at > self.watchdog
 
     def wait_parked(self, controllers, seconds=20):
         wait_for(lambda: self.metrics()["cluster_driver_connections_parked"] == controllers, seconds,

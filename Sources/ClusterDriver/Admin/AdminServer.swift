@@ -19,6 +19,7 @@ final class AdminServer: Sendable {
 
   init(address: AdminAddress, node: any NodeView, log: Logger) throws {
     var config = NGHTTP2ServerConfig()
+    config.threadName = "admin"
     config.connection.maxInboundMessageBytes = 64 << 10
     config.connection.streamWindowBytes = 65_535
     config.maxConnections = 64
@@ -54,6 +55,9 @@ final class AdminServer: Sendable {
       throw AdminServer.failure(error)
     }
   }
+
+  /// Grows at least once a second while it serves and its thread is not stuck.
+  var turns: UInt64 { self.transport.turns }
 
   /// What is listened on, with the port that was bound. Waits until it is.
   var address: AdminAddress {

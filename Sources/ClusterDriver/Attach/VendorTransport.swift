@@ -23,6 +23,7 @@ struct VendorTransport {
     let events = Events()
     var config = NGHTTP2ClientConfig()
     config.userAgent = "cluster-driver/\(NodeVersion.current)"
+    config.threadName = "vendor"
     config.connectTimeout = .seconds(2)
     config.backoff = NGHTTP2Backoff(
       initial: .milliseconds(100), multiplier: 2, maximum: .seconds(2), jitter: 0.3)

@@ -18,13 +18,15 @@ final class Chores: @unchecked Sendable {
   static let serialsInTitle = 8
 
   private let node: Node
+  private let admin: AdminServer?
   private let log: Logger
   private let stopping = Atomic<Bool>(false)
   private let bell = Bell()
   private var thread: csys_thread?
 
-  init(_ node: Node, log: Logger) {
+  init(_ node: Node, admin: AdminServer?, log: Logger) {
     self.node = node
+    self.admin = admin
     self.log = log
   }
 
@@ -49,6 +51,7 @@ final class Chores: @unchecked Sendable {
 
   private func run() {
     var pulse = Pulse()
+    var answers: UInt64 = 0
     var events = (count: self.node.layer.counters().events, at: ContinuousClock.now)
     var status = (text: "", at: ContinuousClock.now.advanced(by: .zero - Chores.statusEvery))
     var surveyedAt = ContinuousClock.now
@@ -66,7 +69,8 @@ final class Chores: @unchecked Sendable {
       }
       let sessions = self.node.layer.sessions(
         from: 1, limit: Chores.serialsInTitle + 1, timeoutMs: 1000)
-      let isAlive = self.look(&pulse, layerAnswers: sessions != nil, at: now)
+      if sessions != nil { answers += 1 }
+      let isAlive = self.look(&pulse, layerAnswers: answers, at: .now)
       if watchdogNs > 0 && isAlive { csys_notify_send("WATCHDOG=1", nil, 0) }
       csys_title_set(
         Chores.title(
@@ -91,28 +95,19 @@ final class Chores: @unchecked Sendable {
 
   /// Looks whether everything moves, and says when that changes.
   private func look(
-    _ pulse: inout Pulse, layerAnswers: Bool, at now: ContinuousClock.Instant
+    _ pulse: inout Pulse, layerAnswers: UInt64, at now: ContinuousClock.Instant
   ) -> Bool {
-    var counts = [(name: "the event thread", count: self.node.taker.progress)]
-    if let progress = self.node.ownership.progress {
-      counts.append((name: "the ownership thread", count: progress))
-    }
-    if let redis = self.node.redis {
-      counts.append((name: "the Redis thread", count: redis.progress))
-    }
-    if let mailbox = self.node.mailbox {
-      counts.append((name: "the mailbox thread", count: mailbox.progress))
-    }
-    var stuck = pulse.look(counts, at: now)
-    if !layerAnswers { stuck.append("a controllers' thread") }
+    var beats = self.node.beats + [Beat("a controllers' thread", layerAnswers)]
+    if let admin = self.admin { beats.append(Beat("the admin service's thread", admin.turns)) }
+    let stuck = pulse.look(beats, at: now)
     let health = stuck.isEmpty ? Health.alive : .stuck("stuck: \(stuck.joined(separator: ", "))")
-    if health != self.node.lastHealth {
+    if health != self.node.lastLook.health {
       switch health {
       case .alive: self.log.notice("everything moves again")
       case .stuck(let what): self.log.critical("\(what)")
       }
-      self.node.lastHealth = health
     }
+    self.node.lastLook = (health, now)
     return stuck.isEmpty
   }
 

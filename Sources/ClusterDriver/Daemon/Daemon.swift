@@ -69,7 +69,7 @@ final class Daemon {
     self.node.ownership.begin()
     self.node.taker.start()
     self.node.state = .serving
-    let chores = Chores(self.node, log: self.log)
+    let chores = Chores(self.node, admin: self.admin?.server, log: self.log)
     chores.start()
     self.chores = chores
     let metricsAddress = self.metrics?.address.description

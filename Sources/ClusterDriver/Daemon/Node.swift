@@ -24,12 +24,18 @@ final class Node: Sendable {
   let ownership: any NodeOwnership
   let tail: TailHub
   let link: VendorLink
+  private let vendor: NGHTTP2ClientTransport
   /// Nil with `memory:`.
   let redis: RedisDoor?
   let mailbox: Mailbox?
   let taker: EventTaker
   let logQueue: LogQueue
-  private let changing = Mutex((state: State.starting, eventsPerSecond: 0.0, health: Health.alive))
+  private let changing = Mutex(
+    (
+      state: State.starting, eventsPerSecond: 0.0,
+      look: (health: Health.alive, at: ContinuousClock.now)
+    ))
+  private let poolProbe = PoolProbe()
 
   /// Binds the controllers' port, and reaches for Redis. Nothing is served yet.
   init(_ config: NodeConfiguration, log: NodeLog) throws {
@@ -101,6 +107,7 @@ final class Node: Sendable {
     self.ownership = ownership
     self.tail = tail
     self.link = link
+    self.vendor = vendor.transport
     self.redis = redis
     self.mailbox = mailbox
     self.logQueue = log.queue
@@ -117,10 +124,22 @@ final class Node: Sendable {
     set { self.changing.withLock { $0.eventsPerSecond = newValue } }
   }
 
-  /// As of the last look of `Chores`.
-  var lastHealth: Health {
-    get { self.changing.withLock { $0.health } }
-    set { self.changing.withLock { $0.health = newValue } }
+  /// Of `Chores`: what it saw, and when.
+  var lastLook: (health: Health, at: ContinuousClock.Instant) {
+    get { self.changing.withLock { $0.look } }
+    set { self.changing.withLock { $0.look = newValue } }
+  }
+
+  /// Every loop of the node that must move, but for the controllers' threads and the admin service. What
+  /// waits for a disk, a name server or the service manager is not among them: no other process would
+  /// get the answer sooner.
+  var beats: [Beat] {
+    [
+      Beat("the event thread", self.taker.progress),
+      Beat("the vendor app's thread", self.vendor.turns),
+      Beat("the tasks' pool", self.poolProbe.look()),
+    ] + (self.redis.map { [Beat("the Redis thread", $0.progress)] } ?? [])
+      + (self.mailbox?.beats ?? []) + self.ownership.beats
   }
 }
 

@@ -7,7 +7,7 @@ extension Node: MetricsSource {
     var snapshot = MetricsSnapshot(
       version: self.identity.version, nodeID: self.identity.nodeID,
       startedAtMs: self.startedAt.utcMs, nowMs: Moment.utcMsNow(), readiness: self.readiness())
-    if self.ownership.progress != nil {
+    if self.ownership.history != nil {
       // Before Redis is first reached there is nothing to see, and nothing is owned.
       snapshot.ownership =
         self.ownership.view.map { MetricsSnapshot.Ownership($0, at: .now) }
@@ -79,13 +79,18 @@ extension Node: MetricsSource {
     }
   }
 
-  func health() -> Health { self.lastHealth }
+  func health() -> Health {
+    let (health, at) = self.lastLook
+    // Whoever looks may be what is stuck.
+    let isLate = self.state != .starting && .now - at >= Pulse.patience
+    return isLate ? .stuck("stuck: the chores thread") : health
+  }
 }
 
 extension NodeOwnership {
   /// A member that may act is ready, whether or not it has ranges at present: it will.
   fileprivate var readiness: Readiness {
-    guard self.progress != nil else { return .ready }
+    guard self.history != nil else { return .ready }
     guard let view = self.view else {
       return .notReady("joining the cluster: Redis is not reached")
     }

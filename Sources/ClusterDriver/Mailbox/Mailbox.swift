@@ -73,8 +73,13 @@ final class Mailbox: @unchecked Sendable {
     self.link.close()
   }
 
-  /// Grows at least once a second while the thread lives and is not stuck.
-  var progress: UInt64 { self.turns.load(ordering: .relaxed) }
+  /// Of its thread, and of its link's.
+  var beats: [Beat] {
+    [
+      Beat("the mailbox thread", self.turns.load(ordering: .relaxed)),
+      Beat("the mailbox's Redis thread", self.link.turns),
+    ]
+  }
 
   var counts: MailboxMachine.Counts { self.shown.withLock { $0.counts } }
 

@@ -95,7 +95,7 @@ final class ClusterKeeper: NodeOwnership {
   var view: OwnershipView? { self.state.withLock { $0.view } }
   var history: OwnershipHistory? { self.state.withLock { $0.history } }
 
-  var progress: UInt64? { self.present?.progress }
+  var beats: [Beat] { self.present?.beats ?? [] }
 
   func begin() {
     self.routes.start()

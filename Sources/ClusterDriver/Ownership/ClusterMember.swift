@@ -107,8 +107,14 @@ package final class ClusterMember: Sendable {
   /// Any thread; does not block.
   package func happened(_ event: NodeMachine.Event) { self.loop.happened(event) }
 
-  /// Grows at least once a second while the loop is alive.
-  package var progress: UInt64 { self.loop.progress }
+  /// Everything here that moves by itself.
+  var beats: [Beat] {
+    [
+      Beat("the ownership thread", self.loop.progress),
+      Beat("the lease's Redis thread", self.redis.turns),
+      Beat("the thread that serves peers", self.server.turns),
+    ] + self.links.beats
+  }
 
   /// Ends the threads. BLOCKS for up to some seconds.
   package func close() {

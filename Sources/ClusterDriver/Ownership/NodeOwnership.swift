@@ -9,8 +9,8 @@ protocol NodeOwnership: Sendable {
   var view: OwnershipView? { get }
   /// What has changed in it; nil for a node that is none's.
   var history: OwnershipHistory? { get }
-  /// A number that grows at least once a second while the thread behind it lives; nil: there is none.
-  var progress: UInt64? { get }
+  /// Of the loops behind it.
+  var beats: [Beat] { get }
 
   /// From now on controllers are welcomed, as far as they are this node's.
   func begin()

@@ -23,7 +23,7 @@ final class SoleKeeper: NodeOwnership {
   var epochs: ClosedRange<UInt64>? { self.state.withLock { $0.ownership.epochs } }
   var view: OwnershipView? { nil }
   var history: OwnershipHistory? { nil }
-  var progress: UInt64? { nil }
+  var beats: [Beat] { [] }
 
   func begin() {
     self.state.withLock { self.layer.own($0.ownership) }

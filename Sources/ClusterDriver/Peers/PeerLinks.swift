@@ -17,6 +17,7 @@ final class PeerLinks: OwnershipPeers {
 
   private final class Link: Sendable {
     let address: String
+    let transport: NGHTTP2ClientTransport
     let client: GRPCClient<NGHTTP2ClientTransport>
     let running: Task<Void, Never>
     let waiting = Atomic<Int>(0)
@@ -29,6 +30,7 @@ final class PeerLinks: OwnershipPeers {
       self.address = address
       let transport = try NGHTTP2ClientTransport(
         target: target, config: Link.config { log.debug("\($0)", metadata: ["peer": "\(node)"]) })
+      self.transport = transport
       let client = GRPCClient(transport: transport)
       self.client = client
       self.running = Task.detached { try? await client.runConnections() }
@@ -39,6 +41,7 @@ final class PeerLinks: OwnershipPeers {
     {
       var config = NGHTTP2ClientConfig()
       config.userAgent = "cluster-driver/\(NodeVersion.current)"
+      config.threadName = "peer-link"
       config.connectTimeout = .seconds(1)
       config.backoff = NGHTTP2Backoff(
         initial: .milliseconds(50), multiplier: 2, maximum: .milliseconds(500), jitter: 0.5)
@@ -106,6 +109,13 @@ final class PeerLinks: OwnershipPeers {
   func nudge(_ node: NodeID) {
     self.call(node) { peer, options in
       _ = try await peer.nudge(Clusterdriver_V1_PeerNudge(), options: options)
+    }
+  }
+
+  /// A loop for each peer.
+  var beats: [Beat] {
+    self.state.withLock { $0.links }.map { node, link in
+      Beat("the thread of the connection to \(node)", link.transport.turns)
     }
   }
 

@@ -27,6 +27,7 @@ final class PeerServer: Sendable {
     address: HostPort, me: NodeID, commands: CommandPipeline?, log: Logger
   ) throws(Failure) {
     var config = NGHTTP2ServerConfig()
+    config.threadName = "peer-server"
     // News of ten thousand ranges take two megabytes, a question some hundred bytes.
     config.connection.maxInboundMessageBytes = 64 << 10
     config.connection.streamWindowBytes = 65_535
@@ -76,6 +77,9 @@ final class PeerServer: Sendable {
   }
 
   func serve(_ loop: OwnershipLoop) { self.service.serve(loop) }
+
+  /// Grows at least once a second while its thread lives and is not stuck.
+  var turns: UInt64 { self.transport.turns }
 
   func close() {
     self.server.beginGracefulShutdown()

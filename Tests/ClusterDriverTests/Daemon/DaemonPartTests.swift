@@ -11,7 +11,7 @@ struct DaemonPartTests {
     var pulse = Pulse()
     let t0 = ContinuousClock.now
     func look(_ count: UInt64, after seconds: Int) -> [String] {
-      pulse.look([(name: "loop", count: count)], at: t0.advanced(by: .seconds(seconds)))
+      pulse.look([Beat("loop", count)], at: t0.advanced(by: .seconds(seconds)))
     }
     #expect(look(1, after: 0) == [])
     #expect(look(1, after: 9) == [])
@@ -19,6 +19,28 @@ struct DaemonPartTests {
     #expect(look(2, after: 11) == [])
     #expect(look(2, after: 20) == [])
     #expect(look(2, after: 21) == ["loop"])
+  }
+
+  @Test("a loop that was gone is not judged by what it was before")
+  func pulseForgets() {
+    var pulse = Pulse()
+    let t0 = ContinuousClock.now
+    #expect(pulse.look([Beat("loop", 1)], at: t0) == [])
+    #expect(pulse.look([], at: t0.advanced(by: .seconds(9))) == [])
+    #expect(pulse.look([Beat("loop", 1)], at: t0.advanced(by: .seconds(11))) == [])
+  }
+
+  @Test("the pool is found to move, look by look")
+  func poolProbe() async {
+    let probe = PoolProbe()
+    #expect(probe.look() == 0)
+    let until = ContinuousClock.now.advanced(by: .seconds(20))
+    var count: UInt64 = 0
+    while count < 3, .now < until {
+      await Task.yield()
+      count = probe.look()
+    }
+    #expect(count == 3)
   }
 
   @Test("the title names the controllers, and of many the first few and how many there are")
