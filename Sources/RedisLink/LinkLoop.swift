@@ -80,7 +80,7 @@ final class LinkLoop<Driver: LinkDriver> {
 
   init(
     url: RedisURL, options: RedisConnectionOptions, scripts: [RedisScript],
-    mailbox: Mailbox<Driver.Item>, status: LoopStatus, driver: Driver
+    tls: TLSSource?, mailbox: Mailbox<Driver.Item>, status: LoopStatus, driver: Driver
   ) throws(RedisFailure) {
     self.url = url
     self.options = options
@@ -95,7 +95,6 @@ final class LinkLoop<Driver: LinkDriver> {
     let epoll = csys_epoll_new()
     self.epoll = epoll
     if epoll < 0 { throw .system(doing: "making an epoll", errno: -epoll) }
-    let tls = url.tls.map(TLSSource.init)
     func makeWire(_ tag: UInt64) -> Wire {
       Wire(tag: tag, epoll: epoll, tls: tls) { (address) throws(RedisFailure) in
         try Resolver.start(address) { mailbox.post($0, for: tag) }

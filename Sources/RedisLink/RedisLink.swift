@@ -21,6 +21,7 @@ public final class RedisLink: Sendable {
   private let mailbox: Mailbox<Submission>
   private let status = LoopStatus()
   private let commandTimeout: UInt64
+  private let tls: TLSSource?
 
   /// Starts the link's thread, which connects at once. `onState` is called on that thread at every
   /// change, and once for each failed attempt; like every callback here it must not block.
@@ -33,10 +34,11 @@ public final class RedisLink: Sendable {
   ) throws {
     try options.check(for: url)
     commandTimeout = options.commandTimeout.clampedNanoseconds
+    tls = url.tls.map(TLSSource.init)
     mailbox = try Mailbox(countMax: options.commandsMax, bytesMax: options.commandBytesMax)
     let driver = PipelineDriver(mailbox: mailbox, whenDown: options.whenDown, onState: onState)
     try LinkLoop(
-      url: url, options: options.connection, scripts: options.scripts, mailbox: mailbox,
+      url: url, options: options.connection, scripts: options.scripts, tls: tls, mailbox: mailbox,
       status: status, driver: driver
     ).start()
   }
@@ -50,6 +52,10 @@ public final class RedisLink: Sendable {
 
   /// Grows at least once a second while the link's thread lives: for a watchdog.
   public var turns: UInt64 { status.turns }
+
+  /// Reads the files of TLS for the connections to come, and disconnects nobody. Any thread; BLOCKS on
+  /// the disk. Throws what is wrong with them, and goes on with the former ones then.
+  public func renewTLS() throws(RedisFailure) { try tls?.renew() }
 
   /// Ends the link. Commands in flight end with `.unknown(.closed)`, waiting ones with
   /// `.notSent(.closed)`, on the link's thread.

@@ -17,6 +17,7 @@ public final class RedisSubscriber: Sendable {
   private let status = LoopStatus()
   private let shared = SubscriberShared()
   private let channelsMax: Int
+  private let tls: TLSSource?
 
   /// Starts the subscriber's thread, which connects at once.
   ///
@@ -33,12 +34,13 @@ public final class RedisSubscriber: Sendable {
   ) throws {
     try options.check(for: url)
     channelsMax = options.channelsMax
+    tls = url.tls.map(TLSSource.init)
     mailbox = try Mailbox(countMax: .max, bytesMax: .max)
     let driver = SubscriptionDriver(
       options: options, shared: shared, onMessages: onMessages, onStatus: onStatus)
     try LinkLoop(
-      url: url, options: options.connection, scripts: [], mailbox: mailbox, status: status,
-      driver: driver
+      url: url, options: options.connection, scripts: [], tls: tls, mailbox: mailbox,
+      status: status, driver: driver
     ).start()
   }
 
@@ -66,6 +68,10 @@ public final class RedisSubscriber: Sendable {
 
   /// Grows at least once a second while the subscriber's thread lives: for a watchdog.
   public var turns: UInt64 { status.turns }
+
+  /// Reads the files of TLS for the connections to come, and disconnects nobody. Any thread; BLOCKS on
+  /// the disk. Throws what is wrong with them, and goes on with the former ones then.
+  public func renewTLS() throws(RedisFailure) { try tls?.renew() }
 
   public func close() {
     mailbox.close()

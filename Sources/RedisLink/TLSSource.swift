@@ -1,10 +1,22 @@
 internal import CTLS
+internal import Synchronization
 
-/// What TLS needs of files, read when it is first wanted and anew after TLS has failed: a
-/// certificate that was renewed needs no restart. For one thread at a time.
-final class TLSSource {
+/// What TLS needs of files, read when it is first wanted, anew after TLS has failed, and when it is
+/// asked for: a certificate that was renewed needs no restart.
+///
+/// For one thread at a time, but `renew` is for any.
+final class TLSSource: @unchecked Sendable {
+  // Unchecked: `context` is of the thread that connects.
+
+  /// Handed from thread to thread; used by one at a time.
+  private struct Context: @unchecked Sendable {
+    var pointer: OpaquePointer
+  }
+
   private let files: RedisTLS
   private var context: OpaquePointer?
+  /// Made by `renew`, for the next connection.
+  private let renewed = Mutex<Context?>(nil)
 
   init(_ files: RedisTLS) {
     self.files = files
@@ -12,16 +24,45 @@ final class TLSSource {
 
   deinit {
     ctls_context_free(context)
+    ctls_context_free(takeRenewed()?.pointer)
   }
 
   func forget() {
     context = ctls_context_free(context)
   }
 
+  /// Reads the files for the connections to come; those that are there keep what they have. Throws
+  /// `.tls` with which file is wrong and how, and then all is as it was.
+  func renew() throws(RedisFailure) {
+    let fresh = Context(pointer: try make())
+    let unused = renewed.withLock { renewed in
+      defer { renewed = fresh }
+      return renewed
+    }
+    ctls_context_free(unused?.pointer)
+  }
+
+  private func takeRenewed() -> Context? {
+    renewed.withLock { renewed in
+      defer { renewed = nil }
+      return renewed
+    }
+  }
+
   /// Reads the files if they are not yet. Throws `.tls` with which of them is wrong and how.
   @discardableResult
   func load() throws(RedisFailure) -> OpaquePointer {
+    if let fresh = takeRenewed() {
+      forget()
+      context = fresh.pointer
+    }
     if let context { return context }
+    let made = try make()
+    context = made
+    return made
+  }
+
+  private func make() throws(RedisFailure) -> OpaquePointer {
     var text = [CChar](repeating: 0, count: Int(CTLS_TEXT_MAX))
     var made: OpaquePointer?
     let result = withPath(files.ca) { ca in
@@ -37,7 +78,6 @@ final class TLSSource {
       if bytes.isEmpty { throw .system(doing: "preparing TLS", errno: -result) }
       throw .tls(String(decoding: bytes, as: UTF8.self))
     }
-    context = made
     return made
   }
 

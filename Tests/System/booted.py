@@ -29,6 +29,7 @@ mount -t tmpfs tmpfs $R/run
 mkdir -p $R/lab
 mount --bind $S/lab $R/lab
 cp -r $S/units/. $R/etc/systemd/system/
+for program in $S/lab/bin/*; do ln -s /lab/bin/${program##*/} $R/usr/bin/; done
 : > $R/etc/machine-id
 cd $R
 mkdir -p old
@@ -58,16 +59,20 @@ def cgroups():
 
 
 class Systemd:
-    """Booted, with the shipped units and a drop-in that says what is different here."""
+    """Booted, with the programs and units that are shipped, and a drop-in for nodes that says what is different here.
+    Its /lab is `lab_folder`."""
 
     def __init__(self, lab, drop_in):
         self.folder = lab.folder / "systemd"
         self.lab_folder = self.folder / "lab"
-        for name in ("over", "lab", "units/cluster-driver@.service.d"):
+        for name in ("over", "lab/bin", "units/cluster-driver@.service.d"):
             (self.folder / name).mkdir(parents=True)
-        shutil.copy(binary("cluster-driver"), self.lab_folder / "cluster-driver")
+        self.folder.parent.chmod(0o755)  # users of its own come here
+        for program in ("cluster-driver", "clusterctl"):
+            shutil.copy(binary(program), self.lab_folder / "bin")
         for unit in ("cluster-driver@.service", "cluster-driver.target"):
             shutil.copy(ROOT / "systemd" / unit, self.folder / "units")
+        shutil.copy(ROOT / "systemd/cluster-driver.sysusers", self.lab_folder / "cluster-driver.conf")
         (self.folder / "units/cluster-driver@.service.d/lab.conf").write_text(drop_in)
         (self.folder / "units/lab.target").write_text("[Unit]\nRequires=dbus.socket\nAllowIsolate=yes\n")
         self.cgroup = cgroups() / f"cluster-driver-lab-{os.getpid()}"
@@ -80,6 +85,7 @@ class Systemd:
         wait_for(self._init, 20, "systemd begins")
         wait_for(lambda: self.run("systemctl", "is-system-running") in ("running", "degraded"), 30,
                  "systemd has booted")
+        self.run("systemd-sysusers", "/lab/cluster-driver.conf")
 
     def _init(self):
         if not self.process.is_running:
@@ -98,6 +104,23 @@ class Systemd:
 
     def show(self, unit, key):
         return self.run("systemctl", "show", "-P", key, unit)
+
+    def write(self, path, text, group="cluster-driver"):
+        """A file there, readable for a group."""
+        (self.lab_folder / "written").write_text(text)
+        self.run("install", "-D", "-m", "640", "-g", group, "/lab/written", path)
+
+    def main_pid(self, unit):
+        """Of a unit's process, as it is known outside."""
+        inside, space = self.show(unit, "MainPID"), os.readlink(f"/proc/{self.init}/ns/pid")
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                own = re.search(r"^NSpid:.*\t(\d+)$", (process / "status").read_text(), re.M)[1]
+                if own == inside and os.readlink(process / "ns/pid") == space:
+                    return int(process.name)
+            except OSError:
+                continue  # it has ended meanwhile
+        return None
 
     def cpu_ms(self):
         """What the first process has used so far; in steps of 10 ms."""

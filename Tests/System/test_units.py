@@ -13,7 +13,7 @@ UNITS = ROOT / "systemd"
 
 def settings(name):
     """Key to its last value."""
-    lines = (UNITS / name).read_text().splitlines()
+    lines = (UNITS / name).read_text().replace("\\\n", " ").splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 

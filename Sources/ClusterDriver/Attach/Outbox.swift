@@ -231,6 +231,13 @@ final class Outbox: Sendable {
     return acknowledgement
   }
 
+  /// Another bound of the node's own.
+  func bound(bytesMax: Int) {
+    self.state.withLock { $0.retained.bytesMax = bytesMax }
+    self.room.ring()
+    self.wakeWriter()
+  }
+
   func hint(bytesMax: UInt64, pause: Duration) {
     self.state.withLock { state in
       state.retained.hint(bytesMax: bytesMax, pause: pause, at: .now)

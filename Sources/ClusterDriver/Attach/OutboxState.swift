@@ -70,7 +70,7 @@ struct OutboxState: Sendable {
   }
 
   /// Bytes that may be retained; see `isFull`.
-  let bytesMax: Int
+  var bytesMax: Int
   private(set) var firstNumber: UInt64 = 1
   private(set) var sentEver: UInt64 = 0
   private(set) var bytes = 0

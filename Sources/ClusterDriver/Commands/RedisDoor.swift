@@ -112,6 +112,10 @@ final class RedisDoor: Sendable {
   /// Grows at least once a second while the subscriber's thread lives.
   var progress: UInt64 { self.subscriber.turns }
 
+  /// Reads the files of Redis' TLS for the connections to come. BLOCKS on the disk. Throws what is wrong
+  /// with them; then the former ones stay.
+  func renewTLS() throws { try self.subscriber.renewTLS() }
+
   /// Nothing is heard any more, and nobody counted as one who hears.
   func close() {
     self.isClosed.store(true, ordering: .releasing)

@@ -18,10 +18,17 @@ enum ConfigurationHelp {
       }
     }
     lines += ["", "Other:"]
-    lines += entry("--env-file PATH", "Read this file in place of .env.")
+    lines += entry(
+      "--env-file PATH",
+      "Read this file in place of .env; -PATH: if it is there. Of several the later ones go before."
+    )
     lines += entry("--version", "Print the version and exit.")
     lines += entry("--help", "Print this and exit.")
+    let names = ConfigurationOption.all.filter(\.isReloadable).map(\.flag).joined(separator: ", ")
     lines += [
+      "",
+      "SIGHUP has the files read again, and the certificates of Redis' TLS. In force at once are",
+      "\(names); all else needs a restart.",
       "",
       "Examples:",
       "  cluster-driver --redis memory: --vendor grpc://127.0.0.1:7001",

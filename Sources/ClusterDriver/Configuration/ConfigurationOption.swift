@@ -33,6 +33,8 @@ struct ConfigurationOption: Sendable {
   var isSecret = false
   /// Whether it can be set in the environment.
   var isInEnvironment = true
+  /// Whether a running node takes another value.
+  var isReloadable = false
   /// Reads a value into the configuration.
   let set: @Sendable (inout Draft, String) throws(Objection) -> Void
   /// The value in force, for people; without secrets.

@@ -182,7 +182,7 @@ extension ConfigurationOption {
       name: "in-flight-bytes", form: .value("SIZE"), section: .pipeline,
       summary: "Events on their way to the vendor app and not acknowledged; beyond it controllers"
         + " are made to wait",
-      allowed: "64KiB … 1GiB", standard: "8MiB",
+      allowed: "64KiB … 1GiB", standard: "8MiB", isReloadable: true,
       set: { (draft, text) throws(Objection) in
         draft.rest.inFlightBytes = try SettingValue.bytes(text, in: (64 << 10)...(1 << 30))
       },
@@ -202,6 +202,7 @@ extension ConfigurationOption {
       name: "log-level", form: .value("LEVEL"), section: .operation,
       summary: "The least grave lines to log",
       allowed: "trace, debug, info, notice, warning, error or critical", standard: "info",
+      isReloadable: true,
       set: { (draft, text) throws(Objection) in
         draft.rest.logLevel = try SettingValue.word(text, of: LogThreshold.self)
       },

@@ -17,7 +17,8 @@ public struct SettingInForce: Sendable, Equatable {
   public let origin: String
 }
 
-/// Puts a configuration together: flags before environment before `.env` file before defaults.
+/// Puts a configuration together: flags before environment before `.env` files before defaults. Of several
+/// files a later one goes before an earlier one.
 ///
 /// Pure but for ``readFile``. Unknown flags, unknown `CLUSTER_DRIVER_…` variables and bad values are
 /// errors, and all of them are reported at once. In the environment and in the file an empty value
@@ -53,7 +54,9 @@ public struct ConfigurationReader {
     if line.wantsHelp { return .help(ConfigurationHelp.text) }
     if line.wantsVersion { return .version }
     collected.problems += line.problems
-    self.collectFile(named: line.environmentFile, into: &collected)
+    for file in line.files.isEmpty ? [.usual] : line.files {
+      self.collect(file, into: &collected)
+    }
     for (variable, value) in self.environment.sorted(by: { $0.key < $1.key }) {
       collected.offer(variable, value, .environment(variable))
     }
@@ -63,8 +66,8 @@ public struct ConfigurationReader {
     return try collected.finish()
   }
 
-  private func collectFile(named given: String?, into collected: inout Collected) {
-    let path = given ?? ".env"
+  private func collect(_ file: SettingsFile, into collected: inout Collected) {
+    let path = file.path
     do throws(FileProblem) {
       if let text = try self.readFile(path) {
         let (entries, problems) = DotEnv.parse(text, path: path)
@@ -73,12 +76,13 @@ public struct ConfigurationReader {
           collected.offer(
             entry.key, entry.value, .file(entry.key, path: path, line: entry.line))
         }
-      } else if given != nil {
+      } else if !file.mayBeMissing {
         collected.problems.append(
-          "--env-file \(quoted(path)) does not exist; name an existing file or leave it out")
+          "--env-file \(quoted(path)) does not exist; name an existing file, leave it out, or write"
+            + " --env-file=-\(path) for one that may be missing")
       }
     } catch {
-      let source = given == nil ? path : "--env-file \(quoted(path))"
+      let source = file == .usual ? path : "--env-file \(quoted(path))"
       collected.problems.append("\(source) cannot be read: \(error.why)")
     }
   }
@@ -134,10 +138,24 @@ public struct ConfigurationReader {
   }
 }
 
+/// A file with settings, as `--env-file` names it: a `-` before the path says that it may be missing.
+private struct SettingsFile: Equatable {
+  var path: String
+  var mayBeMissing: Bool
+
+  /// Without `--env-file`.
+  static let usual = SettingsFile("-.env")
+
+  init(_ text: String) {
+    self.mayBeMissing = text.hasPrefix("-")
+    self.path = String(self.mayBeMissing ? text.dropFirst() : text[...])
+  }
+}
+
 /// The command line, taken apart: options with their values in the order given.
 private struct CommandLineScan {
   var values: [(option: ConfigurationOption, value: String)] = []
-  var environmentFile: String?
+  var files: [SettingsFile] = []
   var wantsHelp = false
   var wantsVersion = false
   var problems: [String] = []
@@ -183,7 +201,7 @@ private struct CommandLineScan {
     if let option {
       self.values.append((option, value))
     } else {
-      self.environmentFile = value
+      self.files.append(SettingsFile(value))
     }
   }
 }

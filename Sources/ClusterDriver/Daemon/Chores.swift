@@ -84,7 +84,7 @@ final class Chores: @unchecked Sendable {
         self.node.ownership.survey()
         surveyedAt = now
       }
-      let text = self.status(counters)
+      let text = self.status
       if text != status.text && now - status.at >= Chores.statusEvery {
         csys_notify_send("STATUS=\(text)", nil, 0)
         status = (text: text, at: now)
@@ -111,13 +111,16 @@ final class Chores: @unchecked Sendable {
     return stuck.isEmpty
   }
 
-  private func status(_ counters: cscp_counters) -> String {
-    """
-    \(self.node.state.rawValue): \(counters.sessions) controllers\(self.share), \
-    \(Int(self.node.eventsPerSecond)) events/s, \(counters.unacked) unacknowledged; \
-    vendor app \(self.node.link.up != nil ? "up" : "down"), \
-    Redis \(self.node.redis.map { $0.link.isUp ? "up" : "down" } ?? "not configured")
-    """
+  /// For the service manager's STATUS. Any thread.
+  var status: String {
+    let counters = self.node.layer.counters()
+    let refusal = self.node.refusal.map { "CONFIGURATION NOT RELOADED (\($0)); " } ?? ""
+    return """
+      \(refusal)\(self.node.state.rawValue): \(counters.sessions) controllers\(self.share), \
+      \(Int(self.node.eventsPerSecond)) events/s, \(counters.unacked) unacknowledged; \
+      vendor app \(self.node.link.up != nil ? "up" : "down"), \
+      Redis \(self.node.redis.map { $0.link.isUp ? "up" : "down" } ?? "not configured")
+      """
   }
 
   /// What the node has of its cluster.

@@ -24,7 +24,9 @@ final class Daemon {
   static let detachLimit: Duration = .seconds(1)
 
   private let node: Node
-  private let config: NodeConfiguration
+  /// In force.
+  private var config: NodeConfiguration
+  private let reader: ConfigurationReader
   private let log: Logger
   private var metrics: MetricsServer?
   private var admin: (server: AdminServer, serving: Awaited<AdminServer.Failure?>)?
@@ -33,8 +35,11 @@ final class Daemon {
   private var readyFile: ReadyFile?
 
   /// Binds the controllers' port. Nothing is served yet.
-  init(_ config: NodeConfiguration, log: NodeLog) throws {
+  ///
+  /// - Parameter reader: of the configuration; asked again when it is to be reloaded.
+  init(_ config: NodeConfiguration, reader: ConfigurationReader, log: NodeLog) throws {
     self.config = config
+    self.reader = reader
     self.node = try Node(config, log: log)
     self.log = log.logger("node")
     self.logs = log
@@ -50,7 +55,7 @@ final class Daemon {
       self.close()
       throw error
     }
-    _ = signals.wait(nil)
+    while signals.wait(nil) == .reload { self.reload() }
     self.stop(signals)
     self.close()
   }
@@ -80,7 +85,7 @@ final class Daemon {
           port: port, admin: adminAddress.description, metrics: metricsAddress, pid: getpid()))
       self.readyFile = file
     }
-    csys_notify_send("READY=1", nil, 0)
+    ServiceManager.tell("READY=1")
     self.tellWhatWasLeft()
     self.log.notice(
       "serving controllers",
@@ -129,11 +134,45 @@ final class Daemon {
     return try result.get()
   }
 
+  // MARK: Reload
+
+  /// Takes what has changed in the configuration's files, and the certificates; all of it or, when
+  /// anything is wrong with it, nothing.
+  private func reload() {
+    ServiceManager.tell("RELOADING=1\nMONOTONIC_USEC=\(ServiceManager.monotonicMicroseconds)")
+    do {
+      if case .run(let new, _) = try self.reader.read() { try self.take(new) }
+    } catch {
+      let problems = (error as? ConfigurationError)?.problems ?? ["\(error)"]
+      for problem in problems {
+        self.log.error("the configuration stays as it was: \(problem)")
+      }
+      self.node.refusal = problems.first
+    }
+    ServiceManager.tell("READY=1\nSTATUS=\(self.chores?.status ?? "")")
+  }
+
+  private func take(_ new: NodeConfiguration) throws {
+    try self.node.renewTLS()
+    let change = ConfigurationChange(from: self.config, to: new)
+    self.logs.queue.level = new.logLevel.level
+    self.node.outbox.bound(bytesMax: new.inFlightBytes)
+    self.config.logLevel = new.logLevel
+    self.config.inFlightBytes = new.inFlightBytes
+    self.node.refusal = nil
+    let taken = change.taken.isEmpty ? "nothing" : change.taken.joined(separator: ",")
+    self.log.notice("the configuration was read again", metadata: ["changed": "\(taken)"])
+    guard !change.left.isEmpty else { return }
+    self.log.warning(
+      "these settings have changed and need a restart; with --parking that disconnects nobody",
+      metadata: ["settings": "\(change.left.joined(separator: ","))"])
+  }
+
   // MARK: Stop
 
   private func stop(_ signals: borrowing Signals) {
     self.log.notice("stopping")
-    csys_notify_send("STOPPING=1", nil, 0)
+    ServiceManager.tell("STOPPING=1")
     self.node.state = .stopping
     self.readyFile?.remove()
     guard !self.node.layer.isParked else { return }
@@ -144,7 +183,7 @@ final class Daemon {
     self.node.commands.stop()
     let end = ContinuousClock.now.advanced(by: Daemon.stopLimit)
     while !self.isDone && .now < end {
-      if signals.wait(.milliseconds(20)) { Daemon.endAtOnce() }
+      if signals.wait(.milliseconds(20)) == .end { Daemon.endAtOnce() }
     }
     // Nothing more is heard: whoever publishes is told that nobody does.
     self.node.redis?.close()

@@ -35,6 +35,7 @@ final class Node: Sendable {
       state: State.starting, eventsPerSecond: 0.0,
       look: (health: Health.alive, at: ContinuousClock.now)
     ))
+  private let refusedReload = Mutex<String?>(nil)
   private let poolProbe = PoolProbe()
 
   /// Binds the controllers' port, and reaches for Redis. Nothing is served yet.
@@ -128,6 +129,20 @@ final class Node: Sendable {
   var lastLook: (health: Health, at: ContinuousClock.Instant) {
     get { self.changing.withLock { $0.look } }
     set { self.changing.withLock { $0.look = newValue } }
+  }
+
+  /// Why the configuration was not taken when it was read again last; nil: it was, or never was read again.
+  var refusal: String? {
+    get { self.refusedReload.withLock { $0 } }
+    set { self.refusedReload.withLock { $0 = newValue } }
+  }
+
+  /// Reads the files of Redis' TLS for the connections to come. BLOCKS on the disk. Throws what is wrong
+  /// with them; then the former ones stay.
+  func renewTLS() throws {
+    try self.redis?.renewTLS()
+    try self.mailbox?.renewTLS()
+    try self.ownership.renewTLS()
   }
 
   /// Every loop of the node that must move, but for the controllers' threads and the admin service. What

@@ -43,11 +43,13 @@ public enum Program {
     case .run(let config, let settings) where config.check:
       return Check.run(config, settings) ? Exit.success : Exit.failure
     case .run(let config, _):
-      return Program.serve(config, signals)
+      return Program.serve(config, reader, signals)
     }
   }
 
-  private static func serve(_ config: NodeConfiguration, _ signals: borrowing Signals) -> Int32 {
+  private static func serve(
+    _ config: NodeConfiguration, _ reader: ConfigurationReader, _ signals: borrowing Signals
+  ) -> Int32 {
     let log: NodeLog
     do {
       log = try NodeLog.open(config.log, level: config.logLevel)
@@ -57,7 +59,7 @@ public enum Program {
     }
     defer { log.close() }
     do {
-      try Daemon(config, log: log).run(signals)
+      try Daemon(config, reader: reader, log: log).run(signals)
       return Exit.success
     } catch {
       log.logger("node").critical("cannot start: \(error)")

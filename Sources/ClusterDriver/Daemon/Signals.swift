@@ -1,14 +1,21 @@
 import CSystem
 import Glibc
 
-/// SIGTERM and SIGINT as something that can be waited for. Made before any thread, so that all
+/// SIGTERM, SIGINT and SIGHUP as something that can be waited for. Made before any thread, so that all
 /// threads have them blocked.
 struct Signals: ~Copyable {
+  enum Order: Sendable {
+    /// SIGTERM, SIGINT.
+    case end
+    /// SIGHUP.
+    case reload
+  }
+
   private let signals: Int32
   private let epoll: Int32
 
   init() {
-    let wanted = [SIGTERM, SIGINT]
+    let wanted = [SIGTERM, SIGINT, SIGHUP]
     self.signals = csys_signals_open(wanted, wanted.count)
     self.epoll = csys_epoll_new()
     precondition(self.signals >= 0 && self.epoll >= 0, "no descriptors for the signals")
@@ -20,15 +27,16 @@ struct Signals: ~Copyable {
     csys_fd_close(self.signals)
   }
 
-  /// BLOCKS until one of them comes, or so long. True: one came.
-  func wait(_ limit: Duration?) -> Bool {
+  /// BLOCKS until one of them comes, or so long; nil: none came.
+  func wait(_ limit: Duration?) -> Order? {
     let end = limit.map { ContinuousClock.now.advanced(by: $0) }
     while true {
-      if csys_signals_read(self.signals) > 0 { return true }
+      let signal = csys_signals_read(self.signals)
+      if signal > 0 { return signal == SIGHUP ? .reload : .end }
       var timeout: Int64 = -1
       if let end {
         let rest = end - .now
-        guard rest > .zero else { return false }
+        guard rest > .zero else { return nil }
         timeout = Int64(rest.microseconds) * 1000 + 1000
       }
       var event = csys_event()

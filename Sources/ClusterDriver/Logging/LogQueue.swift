@@ -23,14 +23,16 @@ final class LogQueue: Sendable {
   private let state = Mutex(State())
   private let dropped = Atomic<UInt64>(0)
   private let written = Atomic<UInt64>(0)
+  private let levelIndex: Atomic<Int>
   /// Rung for the writer, and by it when it has ended.
   private let bell: CInt
   private let endBell: CInt
   private let sink: any LogSink
 
   /// Starts the writer. It keeps the queue alive until ``close(within:)``.
-  init(sink: any LogSink) {
+  init(sink: any LogSink, level: Logger.Level) {
     self.sink = sink
+    self.levelIndex = Atomic(LogQueue.index(level))
     self.bell = csys_bell_new()
     self.endBell = csys_bell_new()
     precondition(self.bell >= 0 && self.endBell >= 0, "a process can have two more descriptors")
@@ -50,6 +52,16 @@ final class LogQueue: Sendable {
   /// Lines dropped since the start, and lines written.
   var droppedTotal: UInt64 { self.dropped.load(ordering: .relaxed) }
   var writtenTotal: UInt64 { self.written.load(ordering: .relaxed) }
+
+  /// The least grave lines to log. Any thread.
+  var level: Logger.Level {
+    get { Logger.Level.allCases[self.levelIndex.load(ordering: .relaxed)] }
+    set { self.levelIndex.store(LogQueue.index(newValue), ordering: .relaxed) }
+  }
+
+  private static func index(_ level: Logger.Level) -> Int {
+    Logger.Level.allCases.firstIndex(of: level)!
+  }
 
   /// Never waits for the log. Any thread.
   func offer(_ record: LogRecord) {

@@ -7,7 +7,6 @@ internal import Logging
 /// `CONTROLLER_SERIAL=` in the journal and `serial=` on standard error.
 struct NodeLog: Sendable {
   let queue: LogQueue
-  let level: Logger.Level
 
   /// Opens the log where the configuration says. With ``LogDestination/journal`` and without a
   /// journal it throws; ``LogDestination/auto`` goes to standard error then.
@@ -15,7 +14,7 @@ struct NodeLog: Sendable {
   {
     let leadsToJournal = csys_journal_is(2)
     let stderr = DescriptorSink(fd: 2, style: leadsToJournal ? .journalPrefix : .plain)
-    let level = Logger.Level(rawValue: level.rawValue) ?? .info
+    let level = level.level
     switch destination {
     case .stderr:
       return NodeLog(sink: stderr, level: level)
@@ -30,13 +29,12 @@ struct NodeLog: Sendable {
   }
 
   init(sink: any LogSink, level: Logger.Level) {
-    self.queue = LogQueue(sink: sink)
-    self.level = level
+    self.queue = LogQueue(sink: sink, level: level)
   }
 
-  /// A logger of a part of the node: `events`, `redis`.
+  /// A logger of a part of the node: `events`, `redis`. Its level is the log's, also when that changes.
   func logger(_ label: String) -> Logger {
-    Logger(label: label) { NodeLogHandler(label: $0, level: self.level, queue: self.queue) }
+    Logger(label: label) { NodeLogHandler(label: $0, queue: self.queue) }
   }
 
   /// Writes what is waiting, for at most `limit`, and ends.
@@ -50,14 +48,18 @@ struct NodeLog: Sendable {
 struct NodeLogHandler: LogHandler {
   private let label: String
   private let queue: LogQueue
-  var logLevel: Logger.Level
+  private var ownLevel: Logger.Level?
   var metadata: Logger.Metadata = [:]
   var metadataProvider: Logger.MetadataProvider?
 
-  init(label: String, level: Logger.Level, queue: LogQueue) {
+  init(label: String, queue: LogQueue) {
     self.label = label
-    self.logLevel = level
     self.queue = queue
+  }
+
+  var logLevel: Logger.Level {
+    get { self.ownLevel ?? self.queue.level }
+    set { self.ownLevel = newValue }
   }
 
   subscript(metadataKey key: String) -> Logger.Metadata.Value? {
@@ -83,4 +85,9 @@ struct NodeLogHandler: LogHandler {
         fields: fields.map { (key: $0.key, value: $0.value.description) }, file: event.file,
         line: event.line))
   }
+}
+
+extension LogThreshold {
+  /// The same in swift-log's words.
+  var level: Logger.Level { Logger.Level(rawValue: self.rawValue)! }
 }

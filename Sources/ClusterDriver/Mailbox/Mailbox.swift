@@ -81,6 +81,10 @@ final class Mailbox: @unchecked Sendable {
     ]
   }
 
+  /// Reads the files of Redis' TLS for the connections to come. BLOCKS on the disk. Throws what is wrong
+  /// with them; then the former ones stay.
+  func renewTLS() throws { try self.link.renewTLS() }
+
   var counts: MailboxMachine.Counts { self.shown.withLock { $0.counts } }
 
   /// Nothing is under way that could go on: without Redis nothing can.

@@ -247,6 +247,8 @@ final class ClusterKeeper: NodeOwnership {
     self.present?.happened(.order(order))
   }
 
+  func renewTLS() throws { try self.present?.renewTLS() }
+
   func stop() { self.present?.happened(.stop) }
 
   func handOver(_ results: [Clusterdriver_V1_CommandResult]) -> Int {

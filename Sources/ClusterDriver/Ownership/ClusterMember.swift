@@ -116,6 +116,10 @@ package final class ClusterMember: Sendable {
     ] + self.links.beats
   }
 
+  /// Reads the files of Redis' TLS for the connections to come. BLOCKS on the disk. Throws what is wrong
+  /// with them; then the former ones stay.
+  func renewTLS() throws { try self.redis.renewTLS() }
+
   /// Ends the threads. BLOCKS for up to some seconds.
   package func close() {
     self.server.close()

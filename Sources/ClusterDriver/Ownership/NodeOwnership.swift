@@ -26,6 +26,9 @@ protocol NodeOwnership: Sendable {
   func serves(_ isHealthy: Bool)
   /// What an operator wants of the whole cluster; what it has come to shows in a later view.
   func order(_ order: OperatorOrder)
+  /// Reads the files of Redis' TLS for the connections to come. BLOCKS on the disk. Throws what is wrong
+  /// with them; then the former ones stay.
+  func renewTLS() throws
   /// Nothing more is taken up.
   func stop()
   /// Results the vendor app has not acknowledged go to peers that tell it. BLOCKS, a second at most.

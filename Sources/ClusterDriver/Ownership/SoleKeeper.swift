@@ -34,6 +34,7 @@ final class SoleKeeper: NodeOwnership {
   func order(_ order: OperatorOrder) {}
   func drain(_ isDraining: Bool) {}
   func serves(_ isHealthy: Bool) {}
+  func renewTLS() {}
   func stop() {}
   func handOver(_ results: [Clusterdriver_V1_CommandResult]) -> Int { 0 }
   func finish() {}

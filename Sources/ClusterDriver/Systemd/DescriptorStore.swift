@@ -6,17 +6,13 @@ import Glibc
 /// outlives this process, and is handed to the next one of the unit.
 ///
 /// Any thread; `keep` BLOCKS until the service manager has taken note, and both while its queue is
-/// full, for `answerLimit` at most.
+/// full, for `ServiceManager.limit` at most.
 final class DescriptorStore: Sendable {
   /// A descriptor that the service manager handed to this process.
   struct Inherited: Sendable, Equatable {
     var name: String
     var descriptor: Int32
   }
-
-  /// How long the service manager may take to answer; one that is busy needs milliseconds.
-  static let answerLimit: Duration = .seconds(5)
-  private static let fullPause: UInt32 = 2_000
 
   /// Is there a service manager to speak of?
   static func isThere(environment: [String: String]) -> Bool {
@@ -40,34 +36,15 @@ final class DescriptorStore: Sendable {
   /// Stores a copy of the descriptor. It is not watched: what is in a row must stay there whatever
   /// becomes of its other end. 0, or a negative errno.
   func keep(_ name: String, _ descriptor: Int32) -> Int32 {
-    let end = ContinuousClock.now.advanced(by: Self.answerLimit)
-    let result = Self.send("FDSTORE=1\nFDNAME=\(name)\nFDPOLL=0", descriptor, until: end)
+    let end = ContinuousClock.now.advanced(by: ServiceManager.limit)
+    let result = ServiceManager.tell("FDSTORE=1\nFDNAME=\(name)\nFDPOLL=0", descriptor, until: end)
     return result < 0 ? result : self.awaitAnswer(until: end)
   }
 
   /// Lets go of what has this name. Nothing depends on when: it is told, and not waited for. 0, or a
   /// negative errno.
   func drop(_ name: String) -> Int32 {
-    Self.send(
-      "FDSTOREREMOVE=1\nFDNAME=\(name)", nil,
-      until: ContinuousClock.now.advanced(by: Self.answerLimit))
-  }
-
-  /// A queue that is full is emptied in a moment.
-  private static func send(
-    _ state: String, _ descriptor: Int32?, until end: ContinuousClock.Instant
-  ) -> Int32 {
-    while true {
-      var result: Int32
-      if var descriptor {
-        result = csys_notify_send(state, &descriptor, 1)
-      } else {
-        result = csys_notify_send(state, nil, 0)
-      }
-      if result == 0 { result = -ENOTCONN }
-      guard result == -EAGAIN && .now < end else { return result < 0 ? result : 0 }
-      usleep(Self.fullPause)
-    }
+    ServiceManager.tell("FDSTOREREMOVE=1\nFDNAME=\(name)")
   }
 
   /// BARRIER=1: the other end of a pipe is closed once everything before has been dealt with.
@@ -76,7 +53,7 @@ final class DescriptorStore: Sendable {
     guard pipe(&ends) == 0 else { return -errno }
     for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
     defer { close(ends[0]) }
-    let result = Self.send("BARRIER=1", ends[1], until: end)
+    let result = ServiceManager.tell("BARRIER=1", ends[1], until: end)
     close(ends[1])
     guard result == 0 else { return result }
     while true {

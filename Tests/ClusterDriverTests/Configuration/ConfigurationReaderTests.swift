@@ -131,8 +131,23 @@ struct ConfigurationReaderTests {
     #expect(read.bind == "::1")
     #expect(
       Self.problems(Self.enough + ["--env-file=/none"]) == [
-        "--env-file \"/none\" does not exist; name an existing file or leave it out"
+        """
+        --env-file "/none" does not exist; name an existing file, leave it out, or write \
+        --env-file=-/none for one that may be missing
+        """
       ])
+  }
+
+  @Test("of several files the later ones go before, and one named with a - may be missing")
+  func environmentFiles() throws {
+    let files = [
+      "/a.env": "CLUSTER_DRIVER_PORT=1\nCLUSTER_DRIVER_BIND=::1", "/b.env": "CLUSTER_DRIVER_PORT=2",
+    ]
+    let read = try Self.configuration(
+      Self.enough + ["--env-file=-/a.env", "--env-file", "-/none", "--env-file", "/b.env"],
+      files: files)
+    #expect(read.port == 2)
+    #expect(read.bind == "::1")
   }
 
   @Test("a .env file that cannot be read is an error, not an empty file")
