@@ -115,6 +115,8 @@ static void stop_accepting(cscp_thread *t) {
     if (t->listen_fd >= 0) {
         /* Closing alone would leave it in epoll while the keeper has a copy. */
         epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, t->listen_fd, NULL);
+        /* Nor would it refuse anybody: who dials now would wait in its queue for a process. */
+        shutdown(t->listen_fd, SHUT_RD);
         close(t->listen_fd);
     }
     t->listen_fd = -1;

@@ -139,6 +139,32 @@ static void listeners_are_gone_on_with_if_they_listen_where_they_are_to(void) {
     }
 }
 
+static void who_stops_accepting_leaves_nobody_in_the_queue_of_a_kept_listener(void) {
+    cscp *host = begin();
+    cscp_config config = host_config();
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(cscp_port(host)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    uint64_t until = boot_ns() + UINT64_C(10000000000);
+    int fd, r;
+
+    CHECK_EQ(keeper_count(&lot, "cscp.listen"), 1);
+    cscp_stop_accepting(host, true, 100);
+    do {
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        r = connect(fd, (struct sockaddr *)&address, sizeof(address));
+        close(fd);
+    } while (r == 0 && boot_ns() < until);
+    CHECK(r < 0);
+    /* Another process listens there anew. */
+    config.port = cscp_port(host);
+    cscp_free(host);
+    host = open_host_with(&config);
+    CHECK_EQ(resumed(host).listeners, 0);
+    CHECK_EQ(cscp_port(host), config.port);
+    end(host);
+}
+
 static void records_under_way_from_before_are_not_held_against_it(void) {
     cscp *host = begin();
     uint8_t frame[CSCP_FRAME_MAX];
@@ -491,6 +517,7 @@ static void without_a_keeper_nothing_is_inherited(void) {
 int main(void) {
     RUN(a_controller_does_not_notice_that_its_host_is_another_one);
     RUN(listeners_are_gone_on_with_if_they_listen_where_they_are_to);
+    RUN(who_stops_accepting_leaves_nobody_in_the_queue_of_a_kept_listener);
     RUN(records_under_way_from_before_are_not_held_against_it);
     RUN(one_that_has_not_said_hello_says_it_to_the_next_host);
     RUN(one_that_waits_for_its_welcome_gets_it_from_the_next_host);

@@ -32,6 +32,7 @@ CLUSTER_DRIVER_METRICS=127.0.0.1:{metrics}
 CLUSTER_DRIVER_PEERS=127.0.0.1:0
 CLUSTER_DRIVER_ADVERTISE=127.0.0.1:0
 CLUSTER_DRIVER_LOG=stderr
+CLUSTER_DRIVER_NODE_ID=unit
 """
 
 
@@ -148,3 +149,105 @@ def test_a_reload_takes_the_files_of_the_unit(lab):
         wait_for(lambda: limit() == 3 << 20, 10, "the limit is another one")
         assert "NOT RELOADED" not in node.show("StatusText")
         assert node.show("ActiveState") == "active" and node.show("MainPID") == main
+
+
+def owners(redis):
+    """Who owns ranges, by the word of Redis."""
+    return {value.split()[3].decode() for value in redis.call("HVALS", "{cd:main}:ranges")}
+
+
+class Pair:
+    """A node that is a unit and one that is not, members of one cluster, and a fleet that knows both."""
+
+    def __init__(self, lab, controllers, duration):
+        self.redis, self.vendor = lab.redis(), lab.vendor(db="memory:")
+        self.other = lab.node(self.redis, self.vendor, name="other", options=["--node-id", "other"])
+        self.node = Installed(lab, self.redis.url, self.vendor)
+        self.controllers = controllers
+        ports = f"127.0.0.1:{self.node.port},127.0.0.1:{self.other.port}"
+        self.fleet = lab.fleet(ports, controllers, 5, duration, vendor=self.vendor, options=[
+            "--drain", "30s", "--backoff-min", "100ms", "--backoff-max", "1s"])
+
+    def __enter__(self):
+        try:
+            self.fleet.wait_connected(self.controllers, 30)
+            wait_for(lambda: owners(self.redis) == {"other", "unit"} and self.came > 0, 30, "both have ranges")
+            wait_for(lambda: self.served() == self.controllers, 20, "all are served")
+        except BaseException:
+            self.node.system.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.node.system.close()
+
+    def served(self):
+        return sum((node.metrics() or {}).get("cluster_driver_sessions", 0) for node in (self.node, self.other))
+
+    @property
+    def came(self):
+        """Controllers that are connected to the unit's node, whoever owns them."""
+        here, there = self.node.metrics() or {}, self.other.metrics()
+        return (here.get("cluster_driver_sessions", 0) + here.get("cluster_driver_relays", 0)
+                - there["cluster_driver_relays"])
+
+    def wait_other_alone(self, seconds):
+        """Until the other has all ranges. Returns how long that took, in s."""
+        began = time.monotonic()
+        wait_for(lambda: owners(self.redis) == {"other"}, seconds, "the other has all ranges", every=0.01)
+        return time.monotonic() - began
+
+    def whole(self):
+        report = self.fleet.report(90)
+        assert report["exit"] == 0, (report, self.node.log())
+        assert report["lost"] == 0 and report["duplicated"] == 0, report
+        assert report["commands"]["stale_epoch"] == 0 and report["commands"]["duplicate"] == 0, report
+        return report
+
+
+def test_a_restart_changes_no_owner_and_disconnects_nobody(lab):
+    with Pair(lab, 100, "16s") as pair:
+        for verb in (["restart"], ["try-restart"]):
+            main = pair.node.show("MainPID")
+            pair.node.ctl(*verb)
+            wait_for(lambda: pair.node.show("MainPID") not in ("0", main) and pair.served() == 100, 20, verb)
+        # The target's is passed on to its units.
+        assert pair.node.system.run("systemctl", "enable", "--now", pair.node.unit, "cluster-driver.target") is not None
+        main = pair.node.show("MainPID")
+        pair.node.system.run("systemctl", "restart", "cluster-driver.target")
+        wait_for(lambda: pair.node.show("MainPID") not in ("0", main) and pair.served() == 100, 20, "the target's")
+        report = pair.whole()
+        assert report["reconnects"] == 0 and report["goaways"] == 0, report
+        assert owners(pair.redis) == {"other", "unit"}
+        assert "stopping" not in pair.node.log() and pair.node.log().count("the connections are the next") == 3
+
+
+def test_a_stop_hands_over_what_there_is_and_lets_the_controllers_go(lab, capsys):
+    with Pair(lab, 100, "16s") as pair:
+        came = pair.came
+        began = time.monotonic()
+        pair.node.ctl("stop", "--no-block")
+        took = pair.wait_other_alone(10)
+        # By the run-out of a session it would be 1.5 s and more.
+        assert took < 1.5, pair.node.log()
+        wait_for(lambda: pair.node.show("ActiveState") == "inactive", 15, "it has stopped")
+        stopped = time.monotonic() - began
+        assert pair.node.show("Result") == "success" and pair.node.show("NFileDescriptorStore") == "0"
+        assert pair.node.metrics() is None
+        wait_for(lambda: pair.other.metrics()["cluster_driver_sessions"] == 100, 15, "the other serves all")
+        report = pair.whole()
+        with capsys.disabled():
+            print(f"\n  stop with {came:.0f} controllers: handed over in {took * 1000:.0f} ms, stopped after "
+                  f"{stopped * 1000:.0f} ms; {report['goaways']} told to go, {report['reconnects']} reconnects, "
+                  f"gap {report['gap_ms']}")
+        assert report["goaways"] == came and report["reconnects"] == came, report
+        log = pair.node.log()
+        assert "what this node had is the others'" in log and "stopped" in log, log
+
+
+def test_a_shutdown_is_a_stop(lab):
+    with Pair(lab, 20, "12s") as pair:
+        pair.node.system.run("systemctl", "--no-block", "poweroff")
+        assert pair.wait_other_alone(10) < 1.5, pair.node.log()
+        pair.whole()
+        assert "what this node had is the others'" in pair.node.log()

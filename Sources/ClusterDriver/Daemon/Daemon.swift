@@ -1,4 +1,3 @@
-import CSCP
 import CSystem
 import Glibc
 import Logging
@@ -8,18 +7,13 @@ import Logging
 /// Begins: log, the controllers' port, metrics and admin service, the link to the vendor app, and only
 /// then the cluster is joined, and controllers are welcomed as far as they are this node's. Neither the
 /// vendor app nor Redis has to be there; without Redis nothing is this node's. Ends, on SIGTERM or
-/// SIGINT: no new controllers, those that are here are told to go, what is under way is carried to its
-/// end within a limit, what the node owns is given back, and then everything is closed. A second
-/// signal ends the process at once.
+/// SIGINT, as `Departure` says, and then everything is closed. A second signal ends the process at once.
 ///
-/// With `--parking` it is not for this process to say whether it ends for good: the service manager
-/// says so, by keeping the connections or not. So nobody is told to go and nothing is given back; what
-/// the vendor app has not acknowledged comes again, to the next process.
+/// With `--parking` SIGTERM and SIGINT are not the node's end: the next process goes on with its
+/// connections. So nobody is told to go and nothing is given back; what the vendor app has not
+/// acknowledged comes again. That there is no next process SIGUSR1 says (Docs/adr/0019-stop-or-restart.md),
+/// which whoever stops the unit lets come before SIGTERM.
 final class Daemon {
-  /// Controllers that are told to go come back after a random part of this.
-  static let goAwaySpread: Duration = .seconds(2)
-  /// For what is under way: events to be acknowledged, commands to be answered.
-  static let stopLimit: Duration = .seconds(5)
   /// For the vendor app to close its side of the stream.
   static let detachLimit: Duration = .seconds(1)
 
@@ -55,8 +49,14 @@ final class Daemon {
       self.close()
       throw error
     }
-    while signals.wait(nil) == .reload { self.reload() }
-    self.stop(signals)
+    var order = signals.wait(nil)
+    while order == .reload {
+      self.reload()
+      order = signals.wait(nil)
+    }
+    // The SIGTERM that comes after SIGUSR1 says nothing new.
+    self.stop(
+      signals, forGood: order == .leave || !self.node.layer.isParked, ends: order == .leave ? 1 : 0)
     self.close()
   }
 
@@ -170,53 +170,15 @@ final class Daemon {
 
   // MARK: Stop
 
-  private func stop(_ signals: borrowing Signals) {
-    self.log.notice("stopping")
+  /// - Parameter forGood: there is no next process that the connections are left to.
+  private func stop(_ signals: borrowing Signals, forGood: Bool, ends: Int) {
+    self.log.notice(forGood ? "stopping" : "ending; the connections are the next process'")
     ServiceManager.tell("STOPPING=1")
     self.node.state = .stopping
     self.readyFile?.remove()
-    guard !self.node.layer.isParked else { return }
-    self.node.layer.stopAccepting(
-      goAway: true, spreadMs: UInt32(Daemon.goAwaySpread.millisecondsRoundedUp))
-    self.node.ownership.stop()
-    self.node.mailbox?.happened(.stop)
-    self.node.commands.stop()
-    let end = ContinuousClock.now.advanced(by: Daemon.stopLimit)
-    while !self.isDone && .now < end {
-      if signals.wait(.milliseconds(20)) == .end { Daemon.endAtOnce() }
-    }
-    // Nothing more is heard: whoever publishes is told that nobody does.
-    self.node.redis?.close()
-    self.node.commands.end()
-    self.handOver()
-    self.node.ownership.finish()
-  }
-
-  /// What the vendor app has not acknowledged: the events are the controllers' to keep, the results are
-  /// in this process only.
-  private func handOver() {
-    let left = self.node.outbox.counters
-    guard left.messages > 0 else { return }
-    let results = self.node.commands.unacknowledgedResults
-    let kept = results.isEmpty ? 0 : self.node.ownership.handOver(results)
-    self.log.warning(
-      """
-      \(left.events) events and \(left.results) results were not acknowledged by the vendor app in \
-      time; the controllers keep the events and send them to whoever serves them next
-      """, metadata: ["kept_by_peers": "\(kept)"])
-  }
-
-  /// Nothing is under way any more. With the vendor app away only what goes to peers is waited for.
-  private var isDone: Bool {
-    let counters = self.node.layer.counters()
-    guard counters.sessions == 0 else { return false }
-    if self.node.link.up == nil { return self.node.commands.away == 0 }
-    return self.node.outbox.isEmpty && self.node.commands.isIdle
-      && self.node.mailbox?.isDone ?? true
-  }
-
-  private static func endAtOnce() -> Never {
-    _exit(1)
+    guard forGood else { return }
+    var departure = Departure(self.node, ends: ends, log: self.log)
+    departure.run(signals)
   }
 
   /// Ends whatever was begun.

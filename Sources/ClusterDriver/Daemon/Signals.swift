@@ -1,7 +1,7 @@
 import CSystem
 import Glibc
 
-/// SIGTERM, SIGINT and SIGHUP as something that can be waited for. Made before any thread, so that all
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1 as something that can be waited for. Made before any thread, so that all
 /// threads have them blocked.
 struct Signals: ~Copyable {
   enum Order: Sendable {
@@ -9,13 +9,15 @@ struct Signals: ~Copyable {
     case end
     /// SIGHUP.
     case reload
+    /// SIGUSR1: the node ends for good.
+    case leave
   }
 
   private let signals: Int32
   private let epoll: Int32
 
   init() {
-    let wanted = [SIGTERM, SIGINT, SIGHUP]
+    let wanted = [SIGTERM, SIGINT, SIGHUP, SIGUSR1]
     self.signals = csys_signals_open(wanted, wanted.count)
     self.epoll = csys_epoll_new()
     precondition(self.signals >= 0 && self.epoll >= 0, "no descriptors for the signals")
@@ -32,7 +34,12 @@ struct Signals: ~Copyable {
     let end = limit.map { ContinuousClock.now.advanced(by: $0) }
     while true {
       let signal = csys_signals_read(self.signals)
-      if signal > 0 { return signal == SIGHUP ? .reload : .end }
+      switch signal {
+      case SIGHUP: return .reload
+      case SIGUSR1: return .leave
+      case 1...: return .end
+      default: break
+      }
       var timeout: Int64 = -1
       if let end {
         let rest = end - .now

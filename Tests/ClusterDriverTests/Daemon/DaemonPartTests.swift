@@ -103,3 +103,36 @@ struct DaemonPartTests {
     init(_ body: @escaping () -> Void) { self.body = body }
   }
 }
+
+@Suite("Emptying a node that ends")
+struct DrainingTests {
+  private let t0 = ContinuousClock.now
+  private func at(_ seconds: Double) -> ContinuousClock.Instant {
+    self.t0.advanced(by: .milliseconds(Int64(seconds * 1000)))
+  }
+
+  @Test("it is waited for as long as ranges go, and until none is left")
+  func moves() {
+    var draining = Draining(left: 3, at: self.t0)
+    #expect(draining.goesOn(left: 3, at: self.at(1.9)))
+    #expect(draining.goesOn(left: 2, at: self.at(1.95)))
+    #expect(draining.goesOn(left: 1, at: self.at(3.9)))
+    #expect(!draining.goesOn(left: 0, at: self.at(3.95)))
+  }
+
+  @Test("when nothing has gone for the patience nothing will, whatever came meanwhile")
+  func stalls() {
+    var draining = Draining(left: 3, at: self.t0)
+    #expect(draining.goesOn(left: 5, at: self.at(1)))
+    #expect(!draining.goesOn(left: 5, at: self.at(2)))
+  }
+
+  @Test("it ends at its limit, however much is left")
+  func limit() {
+    var draining = Draining(left: 1000, at: self.t0)
+    for second in 1..<60 {
+      #expect(draining.goesOn(left: 1000 - second, at: self.at(Double(second))))
+    }
+    #expect(!draining.goesOn(left: 940, at: self.at(60)))
+  }
+}
