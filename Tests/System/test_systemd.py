@@ -1,8 +1,7 @@
 """The shipped unit under a real systemd: what ends a node, its controllers do not notice; what stops it for good hands
 over what it has."""
 
-import json
-import re
+import os
 import time
 import urllib.request
 
@@ -159,10 +158,10 @@ def owners(redis):
 class Pair:
     """A node that is a unit and one that is not, members of one cluster, and a fleet that knows both."""
 
-    def __init__(self, lab, controllers, duration):
+    def __init__(self, lab, controllers, duration, more=""):
         self.redis, self.vendor = lab.redis(), lab.vendor(db="memory:")
         self.other = lab.node(self.redis, self.vendor, name="other", options=["--node-id", "other"])
-        self.node = Installed(lab, self.redis.url, self.vendor)
+        self.node = Installed(lab, self.redis.url, self.vendor, more)
         self.controllers = controllers
         ports = f"127.0.0.1:{self.node.port},127.0.0.1:{self.other.port}"
         self.fleet = lab.fleet(ports, controllers, 5, duration, vendor=self.vendor, options=[
@@ -251,3 +250,51 @@ def test_a_shutdown_is_a_stop(lab):
         assert pair.wait_other_alone(10) < 1.5, pair.node.log()
         pair.whole()
         assert "what this node had is the others'" in pair.node.log()
+
+
+def test_a_node_that_keeps_dying_leaves_its_ranges_to_its_peers(lab):
+    with Pair(lab, 100, "30s") as pair:
+        for _ in range(5):
+            wait_for(lambda: pair.node.show("ActiveState") == "active", 10, "it serves")
+            # By itself it would have its ranges back.
+            assert "stays out of its cluster" not in pair.node.log(), pair.node.log()
+            pair.node.ctl("kill", "-s", "KILL")
+            wait_for(lambda: pair.node.show("ActiveState") != "active", 10, "it is dead")
+        wait_for(lambda: "stays out of its cluster" in pair.node.log(), 10, "it pauses")
+        assert pair.wait_other_alone(10) < 4
+        wait_for(lambda: pair.served() == 100, 20, "all are served")
+        wait_for(lambda: owners(pair.redis) == {"other", "unit"}, 30, "it takes part again")
+        report = pair.whole()
+        assert report["reconnects"] == 0, report
+
+
+def session(pair):
+    """Of the unit's node in Redis: released or not."""
+    return pair.redis.call("HGET", "{cd:main}:state", "s:unit").decode().split()[2] == "1"
+
+
+def test_what_a_node_that_hangs_cannot_give_back_at_a_stop_is_given_back_for_it(lab):
+    with Pair(lab, 20, "16s", more="TimeoutStopSec=2s") as pair:
+        main = pair.node.system.main_pid(pair.node.unit)
+        threads.hang(main, "cluster-driver")
+        pair.node.ctl("stop", "--no-block")
+        wait_for(lambda: not os.path.exists(f"/proc/{main}"), 20, "it is killed", every=0.005)
+        # Its session would run out 1.5 s later.
+        assert pair.wait_other_alone(5) < 1.2
+        assert session(pair)
+        wait_for(lambda: pair.node.show("ActiveState") == "failed", 10, "it is stopped")
+        pair.whole()
+
+
+def test_of_a_node_that_comes_back_nothing_is_given_back(lab):
+    with Pair(lab, 20, "14s") as pair:
+        for how in (["kill", "-s", "KILL"], ["restart"], ["kill", "-s", "ABRT"]):
+            main = pair.node.show("MainPID")
+            pair.node.ctl(*how)
+
+            def is_replaced():
+                assert not session(pair)
+                return pair.node.show("MainPID") not in ("0", main) and pair.served() == 20
+
+            wait_for(is_replaced, 20, "all are served again")
+        assert pair.whole()["reconnects"] == 0

@@ -230,6 +230,14 @@ extension ConfigurationOption {
       allowed: "true or false", standard: "false", isInEnvironment: false,
       set: { (draft, text) throws(Objection) in draft.rest.check = try SettingValue.truth(text) },
       show: { "\($0.check)" }),
+    ConfigurationOption(
+      name: "release", form: .toggle, section: .operation,
+      summary:
+        "Give back what a process of this node that has ended still holds in the cluster, then"
+        + " exit; refused while one lives",
+      allowed: "true or false", standard: "false", isInEnvironment: false,
+      set: { (draft, text) throws(Objection) in draft.rest.release = try SettingValue.truth(text) },
+      show: { "\($0.release)" }),
   ]
 
   private static func time(

@@ -48,6 +48,8 @@ public struct NodeConfiguration: Sendable, Equatable {
   public var parking = false
   /// Check configuration and connectivity, then exit.
   public var check = false
+  /// Give back what an ended process of the node holds, then exit.
+  public var release = false
   /// Plain TCP off loopback is the operator's decision.
   public var insecure = false
 

@@ -27,6 +27,7 @@ final class Daemon {
   private var link: Awaited<Void>?
   private var chores: Chores?
   private var readyFile: ReadyFile?
+  private let lives: LivesFile?
 
   /// Binds the controllers' port. Nothing is served yet.
   ///
@@ -37,23 +38,29 @@ final class Daemon {
     self.node = try Node(config, log: log)
     self.log = log.logger("node")
     self.logs = log
+    self.lives =
+      config.port == 0
+      ? nil : LivesFile(port: config.port, environment: ProcessEnvironment.variables)
   }
 
   private let logs: NodeLog
 
   /// Serves until a signal comes. What is thrown is why it could not begin; it has cleaned up then.
   func run(_ signals: borrowing Signals) throws {
+    var order: Signals.Order?
     do {
-      try self.start()
+      order = self.pauseIfItKeepsDying(signals)
+      if order == nil { try self.start() }
     } catch {
       self.close()
       throw error
     }
-    var order = signals.wait(nil)
+    if order == nil { order = signals.wait(nil) }
     while order == .reload {
       self.reload()
       order = signals.wait(nil)
     }
+    self.lives?.end()
     // The SIGTERM that comes after SIGUSR1 says nothing new.
     self.stop(
       signals, forGood: order == .leave || !self.node.layer.isParked, ends: order == .leave ? 1 : 0)
@@ -61,6 +68,22 @@ final class Daemon {
   }
 
   // MARK: Start
+
+  /// A node that dies again and again lets its session run out before it joins, so that its peers serve its
+  /// controllers; those that came in by it stay connected. Returns the signal that came meanwhile.
+  private func pauseIfItKeepsDying(_ signals: borrowing Signals) -> Signals.Order? {
+    guard self.lives?.begin() == true else { return nil }
+    self.log.critical(
+      """
+      this node has begun more than \(Lives.deathsMax) times in \(Lives.window) and never ended in order: \
+      for \(Lives.pause) it stays out of its cluster, so that the others take what it had
+      """)
+    let end = ContinuousClock.now.advanced(by: Lives.pause)
+    while .now < end {
+      if let order = signals.wait(end - .now), order != .reload { return order }
+    }
+    return nil
+  }
 
   private func start() throws {
     let port = self.node.layer.port

@@ -193,7 +193,8 @@ extension NodeConfiguration {
   }
 }
 
-private func hostName() -> String {
+/// Of the machine.
+func hostName() -> String {
   withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { room in
     room.initialize(repeating: 0)
     // A name that is too long is cut, and then perhaps without an end: the last place stays 0.

@@ -7,7 +7,7 @@ public enum Program {
   /// Exit codes.
   private enum Exit {
     static let success: Int32 = 0
-    /// It could not start, or `--check` found something.
+    /// It could not start, `--check` found something, or `--release` could not.
     static let failure: Int32 = 1
     /// The command line or the environment is wrong.
     static let usage: Int32 = 2
@@ -42,6 +42,8 @@ public enum Program {
       return Exit.success
     case .run(let config, let settings) where config.check:
       return Check.run(config, settings) ? Exit.success : Exit.failure
+    case .run(let config, _) where config.release:
+      return Release.run(config, environment: environment) ? Exit.success : Exit.failure
     case .run(let config, _):
       return Program.serve(config, reader, signals)
     }

@@ -10,7 +10,7 @@ import Synchronization
 /// The file is replaced whole, and is on disk before it is. What is lost with a process that ends before
 /// it has written matters only together with a Redis that has lost its contents meanwhile.
 final class MemoryKeeper: @unchecked Sendable {
-  // Unchecked: `thread` is of whoever makes and closes it.
+  // Unchecked: `thread` and `lock` are of whoever makes and closes it.
 
   private struct State {
     var wanted: NodeMachine.Memory?
@@ -19,6 +19,7 @@ final class MemoryKeeper: @unchecked Sendable {
   }
 
   let incarnation: Incarnation
+  private var lock: StateLock?
   private let path: String
   private let log: Logger
   private let state: Mutex<State>
@@ -29,10 +30,15 @@ final class MemoryKeeper: @unchecked Sendable {
   /// disk before its incarnation is shown to anybody. BLOCKS on the disk.
   ///
   /// A file that cannot be read is set aside, and the node begins without a memory. Throws when nothing
-  /// can be written.
+  /// can be written, and when another process uses the file.
   init(path: String, incarnation: Incarnation, log: Logger) throws(Failure) {
     self.path = path
     self.log = log
+    do {
+      self.lock = try StateLock(path)
+    } catch {
+      throw Failure(description: error.description)
+    }
     var memory = NodeMachine.Memory()
     var life = incarnation
     switch MemoryKeeper.read(path) {
@@ -63,6 +69,11 @@ final class MemoryKeeper: @unchecked Sendable {
     self.thread = thread
   }
 
+  /// The incarnation of the process that wrote the file last; nil: there is no file. BLOCKS on the disk.
+  static func former(_ path: String) throws(StoreFailure) -> Incarnation? {
+    try MemoryKeeper.read(path).get()?.incarnation
+  }
+
   struct Failure: Error, CustomStringConvertible {
     let description: String
   }
@@ -87,6 +98,7 @@ final class MemoryKeeper: @unchecked Sendable {
     self.bell.ring()
     csys_thread_join(thread)
     self.thread = nil
+    self.lock = nil
   }
 
   private func run() {

@@ -1,0 +1,67 @@
+import Glibc
+import Testing
+
+@testable import ClusterDriver
+
+@Suite("A node that dies again and again")
+struct LivesTests {
+  @Test("it is one when five processes began within half a minute and none ended in order")
+  func dies() {
+    var lives = Lives()
+    for begin in 0..<5 { #expect(!lives.begin(at: UInt64(100_000 + begin * 1000))) }
+    #expect(lives.begin(at: 105_000))
+    // It goes on dying.
+    #expect(lives.begin(at: 110_000))
+  }
+
+  @Test("deaths that lie further apart are not counted together")
+  func apart() {
+    var lives = Lives()
+    for begin in 0..<20 { #expect(!lives.begin(at: UInt64(begin) * 7_000)) }
+  }
+
+  @Test("what is written down is read again, and what is no time of this boot is left out")
+  func text() {
+    var lives = Lives()
+    for begin in 0..<5 { _ = lives.begin(at: UInt64(1000 + begin)) }
+    #expect(Lives(lives.text) == lives)
+    var damaged = Lives("1000 x 1001\n-3 99999999 1002 1003 99999999999999999999\n")
+    #expect(!damaged.begin(at: 2000))
+    #expect(damaged.beganAt == [1000, 1001, 1002, 1003, 2000])
+  }
+
+  @Test("its file grows no longer than what is counted")
+  func short() {
+    var lives = Lives()
+    for begin in 0..<1000 { _ = lives.begin(at: UInt64(begin)) }
+    #expect(lives.beganAt.count == Lives.deathsMax + 1)
+  }
+
+  @Test("an end in order is forgotten, and without a directory nothing is noted")
+  func file() throws {
+    let folder = "/tmp/cluster-driver-lives-\(getpid())"
+    mkdir(folder, 0o700)
+    defer { rmdir(folder) }
+    let file = try #require(LivesFile(port: 7, environment: ["RUNTIME_DIRECTORY": "\(folder):/x"]))
+    defer { file.end() }
+    for _ in 0..<5 { #expect(!file.begin()) }
+    #expect(file.begin())
+    file.end()
+    #expect(!file.begin())
+    #expect(LivesFile(port: 7, environment: [:]) == nil)
+  }
+}
+
+@Suite("The lock of a state file")
+struct StateLockTests {
+  @Test("one process has it at a time, and it ends with who has it")
+  func exclusive() throws {
+    let path = "/tmp/cluster-driver-lock-\(getpid())"
+    defer { unlink(path + ".lock") }
+    var lock: StateLock? = try StateLock(path)
+    #expect(lock != nil)
+    #expect(throws: StateLock.Failure.self) { try StateLock(path) }
+    lock = nil
+    _ = try StateLock(path)
+  }
+}
