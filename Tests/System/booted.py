@@ -62,15 +62,15 @@ class Systemd:
     """Booted, with the programs and units that are shipped, and a drop-in for nodes that says what is different here.
     Its /lab is `lab_folder`."""
 
-    def __init__(self, lab, drop_in):
+    def __init__(self, lab, drop_in, programs=("cluster-driver", "clusterctl")):
         self.folder = lab.folder / "systemd"
         self.lab_folder = self.folder / "lab"
         for name in ("over", "lab/bin", "units/cluster-driver@.service.d"):
             (self.folder / name).mkdir(parents=True)
         self.folder.parent.chmod(0o755)  # users of its own come here
-        for program in ("cluster-driver", "clusterctl"):
+        for program in programs:
             shutil.copy(binary(program), self.lab_folder / "bin")
-        for unit in ("cluster-driver@.service", "cluster-driver.target"):
+        for unit in ("cluster-driver@.service", "cluster-driver.target", "vendor-app.service"):
             shutil.copy(ROOT / "systemd" / unit, self.folder / "units")
         shutil.copy(ROOT / "systemd/cluster-driver.sysusers", self.lab_folder / "cluster-driver.conf")
         (self.folder / "units/cluster-driver@.service.d/lab.conf").write_text(drop_in)

@@ -298,3 +298,23 @@ def test_of_a_node_that_comes_back_nothing_is_given_back(lab):
 
             wait_for(is_replaced, 20, "all are served again")
         assert pair.whole()["reconnects"] == 0
+
+
+def test_the_vendor_app_keeps_its_events_over_a_restart_of_its_unit(lab):
+    system = booted.Systemd(lab, "", programs=["vendor-app"])
+    try:
+        port = free_port()
+        system.write("/etc/systemd/system/vendor-app.service.d/lab.conf", "[Service]\nExecStart=\nExecStart="
+                     f"/usr/bin/vendor-app --listen 127.0.0.1:{port} --db sqlite:%S/vendor-app/events.db\n")
+        system.run("systemctl", "daemon-reload")
+        assert system.run("systemctl", "start", "vendor-app") == ""
+        node = lab.node("memory:", f"grpc://127.0.0.1:{port}")
+        fleet = lab.fleet(node, 20, 10, "8s", options=["--drain", "30s", "--verify", f"grpc://127.0.0.1:{port}"])
+        fleet.wait_connected(20)
+        wait_for(lambda: fleet.progress.get("acked", 0) > 200, 20, "events are stored")
+        system.run("systemctl", "restart", "vendor-app")
+        report = fleet.report()
+        assert report["exit"] == 0 and report["lost"] == 0, report
+        assert report["sent"] > 500 and report["reconnects"] == 0, report
+    finally:
+        system.close()
