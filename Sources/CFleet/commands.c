@@ -15,14 +15,9 @@ enum {
     CODE_SET_CLOCK = 5,
     CODE_QUERY_STATUS = 6,
     CODE_REBOOT = 7,
-};
-
-enum {
-    REASON_UNSUPPORTED = 1,
-    REASON_BAD_BODY = 2,
-    REASON_NO_SUCH_ITEM = 3,
-    REASON_NOT_NOW = 4,
-    REASON_FAILURE = 5,
+    CODE_BEGIN_CONFIGURATION = 16,
+    CODE_CHUNK_CONFIGURATION = 17,
+    CODE_COMMIT_CONFIGURATION = 18,
 };
 
 enum { PULSE_DEFAULT_MS = 1000, PULSE_MAX_MS = 10000 };
@@ -55,6 +50,12 @@ static fleet_result *remember(fleet_controller *self) {
     return &self->results[at];
 }
 
+/* Begin and chunk say by digest and offset what is done and what is not: their results would only push
+ * out those of others. */
+static bool is_remembered(uint16_t code) {
+    return code != CODE_BEGIN_CONFIGURATION && code != CODE_CHUNK_CONFIGURATION;
+}
+
 static void write_result(const fleet_result *result, uint8_t flags, fleet_out *out) {
     cscp_result frame = {
         .status = result->status,
@@ -85,11 +86,11 @@ static uint16_t unlock(const act *a) {
     fleet_door *door;
 
     if (a->command->n_body < 8)
-        return REASON_BAD_BODY;
+        return FLEET_REASON_BAD_BODY;
     number = fleet_load(body, 2);
     ms = fleet_load(body + 4, 4);
     if (number < 1 || number > FLEET_DOORS)
-        return REASON_NO_SUCH_ITEM;
+        return FLEET_REASON_NO_SUCH_ITEM;
     if (ms == 0)
         ms = FLEET_UNLOCK_MS;
     if (ms > FLEET_UNLOCK_MAX_MS)
@@ -107,13 +108,13 @@ static uint16_t set_door_mode(const act *a) {
     uint64_t number, mode;
 
     if (a->command->n_body < 4)
-        return REASON_BAD_BODY;
+        return FLEET_REASON_BAD_BODY;
     number = fleet_load(a->command->body, 2);
     mode = a->command->body[2];
     if (mode < 1 || mode > 3)
-        return REASON_BAD_BODY;
+        return FLEET_REASON_BAD_BODY;
     if (number < 1 || number > FLEET_DOORS)
-        return REASON_NO_SUCH_ITEM;
+        return FLEET_REASON_NO_SUCH_ITEM;
     a->equipment->doors[number - 1].mode = (uint8_t)mode;
     fleet_controller_log(a->self, a->world, 1, 7, 1, (uint16_t)number, NULL, 0, a->now);
     return 0;
@@ -125,12 +126,12 @@ static uint16_t answer_access(const act *a) {
     uint8_t decision;
 
     if (a->command->n_body < 16)
-        return REASON_BAD_BODY;
+        return FLEET_REASON_BAD_BODY;
     log_epoch = fleet_load(p, 4);
     decision = p[6];
     seq = fleet_load(p + 8, 8);
     if (decision < 1 || decision > 2)
-        return REASON_BAD_BODY;
+        return FLEET_REASON_BAD_BODY;
     for (unsigned i = 0; i < FLEET_REQUESTS_MAX; i++) {
         fleet_request *request = &a->equipment->requests[i];
         uint8_t body[12] = {0};
@@ -146,7 +147,7 @@ static uint16_t answer_access(const act *a) {
                              a->now);
         return 0;
     }
-    return REASON_NOT_NOW;
+    return FLEET_REASON_NOT_NOW;
 }
 
 static uint16_t set_output(const act *a) {
@@ -154,14 +155,14 @@ static uint16_t set_output(const act *a) {
     uint8_t state;
 
     if (a->command->n_body < 8)
-        return REASON_BAD_BODY;
+        return FLEET_REASON_BAD_BODY;
     number = fleet_load(a->command->body, 2);
     state = a->command->body[2];
     ms = fleet_load(a->command->body + 4, 4);
     if (state > 2)
-        return REASON_BAD_BODY;
+        return FLEET_REASON_BAD_BODY;
     if (number < 1 || number > FLEET_OUTPUTS)
-        return REASON_NO_SUCH_ITEM;
+        return FLEET_REASON_NO_SUCH_ITEM;
     a->equipment->outputs[number - 1] = state != 0;
     a->equipment->pulse_until_us[number - 1] = FLEET_NEVER;
     if (state == 2) {
@@ -177,10 +178,10 @@ static uint16_t set_clock(const act *a) {
     int64_t skew_s;
 
     if (a->command->n_body < 8)
-        return REASON_BAD_BODY;
+        return FLEET_REASON_BAD_BODY;
     skew_s = (int64_t)(fleet_load(a->command->body, 8) - a->now.wall_ms) / 1000;
     if (skew_s < -(1 << 23) || skew_s >= 1 << 23)
-        return REASON_BAD_BODY;
+        return FLEET_REASON_BAD_BODY;
     fleet_controller_log_clock_step(a->self, a->world, (int32_t)skew_s, a->now);
     return 0;
 }
@@ -208,7 +209,7 @@ static uint16_t reboot(const act *a) {
     uint64_t ms;
 
     if (a->command->n_body < 4)
-        return REASON_BAD_BODY;
+        return FLEET_REASON_BAD_BODY;
     ms = fleet_load(a->command->body, 4);
     if (ms > FLEET_REBOOT_DELAY_MAX_MS)
         ms = FLEET_REBOOT_DELAY_MAX_MS;
@@ -233,8 +234,14 @@ static uint16_t carry_out(const act *a) {
         return query_status(a);
     case CODE_REBOOT:
         return reboot(a);
+    case CODE_BEGIN_CONFIGURATION:
+        return fleet_configuration_begin(a->self, a->world, a->command, a->result);
+    case CODE_CHUNK_CONFIGURATION:
+        return fleet_configuration_chunk(a->self, a->world, a->command, a->result);
+    case CODE_COMMIT_CONFIGURATION:
+        return fleet_configuration_commit(a->self, a->world, a->command, a->now, a->result);
     default:
-        return REASON_UNSUPPORTED;
+        return FLEET_REASON_UNSUPPORTED;
     }
 }
 
@@ -267,7 +274,7 @@ void fleet_controller_command(fleet_controller *self, const fleet_world *world,
                               const cscp_frame *frame, fleet_now now, fleet_out *out) {
     cscp_command_frame command;
     fleet_tally *tally = world->tally;
-    fleet_result *result;
+    fleet_result *result, passing;
     act a;
 
     if (self->phase != FLEET_WELCOMED ||
@@ -288,10 +295,12 @@ void fleet_controller_command(fleet_controller *self, const fleet_world *world,
         return;
     }
     a = (act){self, world, &command, fleet_controller_equipment(self), now, NULL};
-    result = a.result = a.equipment ? remember(self) : NULL;
+    if (a.equipment)
+        result = is_remembered(command.code) ? remember(self) : &passing;
+    a.result = result;
     if (!result) {
         /* Nothing was done, so nothing needs remembering. */
-        fleet_result failure = {.status = CSCP_RESULT_REFUSED, .reason = REASON_FAILURE};
+        fleet_result failure = {.status = CSCP_RESULT_REFUSED, .reason = FLEET_REASON_FAILURE};
         memcpy(failure.id, command.id, sizeof(failure.id));
         write_result(&failure, 0, out);
         return;
@@ -307,7 +316,7 @@ void fleet_controller_command(fleet_controller *self, const fleet_world *world,
         if (result->reason != 0) {
             result->status = CSCP_RESULT_REFUSED;
             fleet_count(&tally->commands_refused, 1);
-        } else {
+        } else if (is_remembered(command.code)) {
             record_execution(self, world, &command, now);
         }
     }

@@ -29,6 +29,7 @@ void fleet_controller_init(fleet_controller *self, const fleet_world *world, uin
 void fleet_controller_clear(fleet_controller *self) {
     fleet_log_clear(&self->log);
     free(self->equipment);
+    free(self->configuration);
     free(self->results);
     free(self->redirect);
     *self = (fleet_controller){0};
@@ -96,7 +97,7 @@ void fleet_controller_connected(fleet_controller *self, const fleet_world *world
         .serial = self->serial,
         .version_min = CSCP_VERSION,
         .version_max = CSCP_VERSION,
-        .capabilities = 1 << 0 | 1 << 1,
+        .capabilities = 1 << 0 | 1 << 1 | 1 << 2,
         .boot_id = self->boot_id,
         .log_epoch = log->epoch,
         .capacity = world->config->capacity,
@@ -112,6 +113,8 @@ void fleet_controller_connected(fleet_controller *self, const fleet_world *world
     };
 
     fleet_count(&world->tally->connects, 1);
+    if (self->configuration)
+        memcpy(hello.digest, self->configuration->in_force, sizeof(hello.digest));
     self->phase = FLEET_HELLO_SENT;
     self->welcomed_here = self->ping_out = false;
     self->connect_at_us = FLEET_NEVER;
@@ -162,6 +165,8 @@ void fleet_controller_reboot(fleet_controller *self, const fleet_world *world, b
     self->host_time_known = false;
     free(self->equipment);
     self->equipment = NULL;
+    if (self->configuration)
+        self->configuration->size = 0;
     free(self->redirect);
     self->redirect = NULL;
     if (log_lost)

@@ -2,9 +2,10 @@
  * no clock; it writes frames into the caller's buffer, says whether its connection is to be
  * closed, and when it wants to be stepped again.
  *
- * What survives what: the log, the results of the last 64 commands and the highest owner epoch
- * survive connections and restarts (a lost log loses only itself); doors, outputs, open access
- * requests and the host's time do not survive a restart. */
+ * What survives what: the log, the results of the last 64 commands, the highest owner epoch and the
+ * configuration in force survive connections and restarts (a lost log loses only itself); doors,
+ * outputs, open access requests, a configuration that is not whole and the host's time do not survive
+ * a restart. */
 #ifndef FLEET_CONTROLLER_H
 #define FLEET_CONTROLLER_H
 
@@ -25,6 +26,20 @@ enum {
     FLEET_REBOOT_DELAY_MAX_MS = 10000,
     FLEET_REQUEST_MS = 5000,
     FLEET_CLOCK_LIMIT_S = 2, /* a larger step is logged */
+    FLEET_CONFIGURATION_MAX = 1 << 20,
+};
+
+/* Why a command is refused. */
+enum {
+    FLEET_REASON_UNSUPPORTED = 1,
+    FLEET_REASON_BAD_BODY = 2,
+    FLEET_REASON_NO_SUCH_ITEM = 3,
+    FLEET_REASON_NOT_NOW = 4,
+    FLEET_REASON_FAILURE = 5,
+    FLEET_REASON_WRONG_OFFSET = 6,
+    FLEET_REASON_NO_TRANSFER = 7,
+    FLEET_REASON_BAD_DIGEST = 8,
+    FLEET_REASON_TOO_LARGE = 9,
 };
 
 typedef enum fleet_phase {
@@ -67,6 +82,13 @@ typedef struct fleet_equipment {
     fleet_request requests[FLEET_REQUESTS_MAX];
 } fleet_equipment;
 
+/* A transfer of `size` bytes of which `offset` have come; size 0 = none. */
+typedef struct fleet_configuration {
+    uint8_t in_force[CSCP_DIGEST_SIZE], digest[CSCP_DIGEST_SIZE];
+    uint32_t size, offset;
+    cscp_digest sum;
+} fleet_configuration;
+
 typedef struct fleet_result {
     uint8_t id[CSCP_COMMAND_ID_SIZE];
     uint32_t index;
@@ -105,6 +127,7 @@ typedef struct fleet_controller {
     uint64_t away_from_us; /* 0 = welcomed, or never was */
 
     fleet_equipment *equipment; /* made when first needed */
+    fleet_configuration *configuration; /* likewise */
     fleet_result *results;      /* the newest at (n_results_ever - 1) % 64 */
     uint32_t n_results_allocated, n_results_ever;
     fleet_redirect *redirect;
@@ -149,6 +172,14 @@ fleet_equipment *fleet_controller_equipment(fleet_controller *self);
 void fleet_controller_command(fleet_controller *self, const fleet_world *world,
                               const cscp_frame *frame, fleet_now now, fleet_out *out);
 fleet_result *fleet_controller_recall(fleet_controller *self, const uint8_t *id);
+/* Each returns 0 or a reason, and writes the result's body. */
+uint16_t fleet_configuration_begin(fleet_controller *self, const fleet_world *world,
+                                   const cscp_command_frame *command, fleet_result *result);
+uint16_t fleet_configuration_chunk(fleet_controller *self, const fleet_world *world,
+                                   const cscp_command_frame *command, fleet_result *result);
+uint16_t fleet_configuration_commit(fleet_controller *self, const fleet_world *world,
+                                    const cscp_command_frame *command, fleet_now now,
+                                    fleet_result *result);
 void fleet_controller_write_stale(fleet_controller *self, const fleet_world *world,
                                   fleet_out *out);
 void fleet_controller_log_clock_step(fleet_controller *self, const fleet_world *world,

@@ -71,6 +71,11 @@ static void print_json(const fleet_report *r, FILE *file) {
     ONE(bytes_out);
 #undef ONE
     fprintf(file,
+            ",\"configurations\":{\"begun\":" U64 ",\"resumed\":" U64 ",\"applied\":" U64
+            ",\"bad\":" U64 ",\"chunks\":" U64 ",\"bytes\":" U64 "}",
+            r->configurations_begun, r->configurations_resumed, r->configurations_applied,
+            r->configurations_bad, r->configuration_chunks, r->configuration_bytes);
+    fprintf(file,
             ",\"access\":{\"requests\":" U64 ",\"answered\":" U64 ",\"unanswered\":" U64 "}",
             r->access_requests, r->access_answered, r->access_unanswered);
     fprintf(file,
@@ -114,6 +119,12 @@ static void print_text(const fleet *self, const fleet_report *r, FILE *file) {
             " of a stale epoch; " U64 " refused, " U64 " expired, " U64 " repeated\n",
             r->commands_executed, r->commands_duplicate, r->commands_late, r->commands_stale_epoch,
             r->commands_refused, r->commands_expired, r->commands_repeated);
+    if (r->configurations_begun > 0)
+        fprintf(file,
+                "configurations " U64 " begun, " U64 " resumed, " U64 " applied, " U64
+                " bad; " U64 " chunks, " U64 " bytes\n",
+                r->configurations_begun, r->configurations_resumed, r->configurations_applied,
+                r->configurations_bad, r->configuration_chunks, r->configuration_bytes);
     if (r->protocol_errors + r->acks_invalid + r->resume_invalid + r->resume_below_acked > 0)
         fprintf(file,
                 "host's faults: " U64 " frames, " U64 " acks and " U64 " resumes not valid, " U64
@@ -143,9 +154,10 @@ static void print_progress_json(const fleet_report *r, FILE *file) {
     fprintf(file,
             "{\"elapsed_s\":%.3f,\"connected\":" U64 ",\"generated\":" U64 ",\"sent\":" U64
             ",\"acked\":" U64 ",\"reconnects\":" U64
-            ",\"ack_ms\":{\"p50\":%.3f,\"p99\":%.3f},\"commands\":{\"executed\":" U64 "}}\n",
+            ",\"ack_ms\":{\"p50\":%.3f,\"p99\":%.3f},\"commands\":{\"executed\":" U64 "}"
+            ",\"configurations\":{\"applied\":" U64 ",\"chunks\":" U64 "}}\n",
             r->elapsed_s, r->connected, r->generated, r->sent, r->acked, r->reconnects, r->ack.p50,
-            r->ack.p99, r->commands_executed);
+            r->ack.p99, r->commands_executed, r->configurations_applied, r->configuration_chunks);
 }
 
 static FILE *begin(int fd) {

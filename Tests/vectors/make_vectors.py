@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes frames.txt: one frame of every type, made from Docs/PROTOCOL.md alone.
+"""Writes frames.txt: one frame of every type, and a configuration's transfer, made from Docs/PROTOCOL.md alone.
 
 Deliberately not made with the C encoder: the two have to agree. Each vector is two lines,
 `name field=value ...` and the whole frame in hex; byte strings are given in hex after `x`.
 """
+import hashlib
 import os
 import struct
 
@@ -34,6 +35,38 @@ def short(text):
 
 ID = bytes(range(16))
 BODY = b"\x00\x01\x00\x00\x00\x00\x0b\xb8"
+CONFIGURATION = bytes(i * 7 & 255 for i in range(300))
+DIGEST = hashlib.sha256(CONFIGURATION).digest()[:16]
+
+
+def pack_command(f):
+    return f["id"] + struct.pack(">QQHBBHH", f["owner_epoch"], f["not_after_ms"], f["code"], f["lane"], 0,
+                                 len(f["body"]), 0) + f["body"]
+
+
+def pack_result(f):
+    return f["id"] + struct.pack(">BBHIHH", f["status"], f["flags"], f["reason"], f["index"], len(f["body"]),
+                                 0) + f["body"]
+
+
+def transfer():
+    """Command and result of each step of CONFIGURATION's transfer in two chunks, to a controller that has nothing of
+    it; before the second comes one that is not the next."""
+    def chunk(offset, end):
+        return DIGEST + struct.pack(">I", offset) + CONFIGURATION[offset:end]
+
+    def at(offset):
+        return struct.pack(">I", offset)
+
+    steps = [(16, DIGEST + at(300), 1, 0, at(0)), (17, chunk(0, 200), 1, 0, at(200)),
+             (17, chunk(250, 300), 2, 6, at(200)), (17, chunk(200, 300), 1, 0, at(300)), (18, DIGEST, 1, 0, b"")]
+    for i, (code, body, status, reason, said) in enumerate(steps):
+        identity = bytes([0xC0 + i]) * 16
+        yield ("command", 0x20, dict(id=identity, owner_epoch=9, not_after_ms=0, code=code, lane=2, body=body),
+               pack_command)
+        yield ("result", 0x21, dict(id=identity, status=status, flags=0, reason=reason, index=0, body=said), pack_result)
+
+
 VECTORS = [
     ("hello", 0x01, dict(serial=12345, version_min=1, version_max=1, capabilities=3, boot_id=77,
                          log_epoch=2, capacity=10000, oldest_seq=5, last_seq=90, acked_seq=4,
@@ -74,15 +107,14 @@ VECTORS = [
                              old_last_seq=90, cause=1),
      lambda f: struct.pack(">IIQQQH6x", *f.values())),
     ("command", 0x20, dict(id=ID, owner_epoch=9, not_after_ms=1767225605000, code=1, lane=0, body=BODY),
-     lambda f: f["id"] + struct.pack(">QQHBBHH", f["owner_epoch"], f["not_after_ms"], f["code"],
-                                     f["lane"], 0, len(f["body"]), 0) + f["body"]),
+     pack_command),
     ("result", 0x21, dict(id=ID, status=2, flags=1, reason=3, index=7, body=b"door 9"),
-     lambda f: f["id"] + struct.pack(">BBHIHH", f["status"], f["flags"], f["reason"], f["index"],
-                                     len(f["body"]), 0) + f["body"]),
+     pack_result),
     ("ping", 0x30, dict(value=0x0123456789ABCDEF), lambda f: struct.pack(">Q", f["value"])),
     ("pong", 0x31, dict(value=0x0123456789ABCDEF), lambda f: struct.pack(">Q", f["value"])),
     ("time", 0x32, dict(host_time_ms=1767225600999, rtt_us=850),
      lambda f: struct.pack(">QII", f["host_time_ms"], f["rtt_us"], 0)),
+    *transfer(),
 ]
 
 

@@ -115,6 +115,12 @@ int fleet_wait(fleet *self, int timeout_ms);
     X(commands_refused)                                                                            \
     X(commands_expired)                                                                            \
     X(commands_repeated)  /* answered from memory */                                               \
+    X(configurations_begun)   /* transfers from their first byte on */                             \
+    X(configurations_resumed) /* begun again where they had been left */                           \
+    X(configurations_applied) /* put in force */                                                   \
+    X(configurations_bad)     /* whole, and of another digest */                                   \
+    X(configuration_chunks)   /* taken; none twice within a transfer */                            \
+    X(configuration_bytes)                                                                         \
     X(access_requests)                                                                             \
     X(access_answered)                                                                             \
     X(access_unanswered)  /* no answer within 5 s */                                               \

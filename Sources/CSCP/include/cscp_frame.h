@@ -275,5 +275,17 @@ size_t cscp_write_u64(uint8_t *out, uint8_t type, uint64_t value);
 /* Fingerprint of an event, for comparing logs (Docs/PROTOCOL.md). */
 uint64_t cscp_event_fingerprint(uint64_t serial, const cscp_event *event);
 
+/* Digest of a configuration: the first 16 bytes of the SHA-256 of whatever was added. */
+typedef struct cscp_digest {
+    uint32_t state[8];
+    uint64_t n; /* bytes added */
+    uint8_t block[64];
+} cscp_digest;
+
+void cscp_digest_begin(cscp_digest *self);
+void cscp_digest_add(cscp_digest *self, const void *data, size_t n);
+/* Of what was added so far; more may be added afterwards. */
+void cscp_digest_get(const cscp_digest *self, uint8_t ret[_Nonnull CSCP_DIGEST_SIZE]);
+
 #pragma clang assume_nonnull end
 #endif
