@@ -19,29 +19,45 @@ static uint32_t rotated(uint32_t x, unsigned n) {
     return x >> n | x << (32 - n);
 }
 
+/* One round; the eight words change places by their names instead of being moved. */
+static void turn(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e, uint32_t f, uint32_t g,
+                 uint32_t *h, uint32_t w) {
+    uint32_t t = *h + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)) + ((e & f) ^ (~e & g)) + w;
+
+    *d += t;
+    *h = t + (rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+}
+
 static void mix(uint32_t state[8], const uint8_t *p) {
-    uint32_t w[64], s[8];
+    uint32_t w[64];
+    uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
+    uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
 
     for (unsigned i = 0; i < 16; i++, p += 4)
         w[i] = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
     for (unsigned i = 16; i < 64; i++) {
-        uint32_t a = w[i - 15], b = w[i - 2];
-        w[i] = w[i - 16] + w[i - 7] + (rotated(a, 7) ^ rotated(a, 18) ^ a >> 3) +
-               (rotated(b, 17) ^ rotated(b, 19) ^ b >> 10);
+        uint32_t x = w[i - 15], y = w[i - 2];
+        w[i] = w[i - 16] + w[i - 7] + (rotated(x, 7) ^ rotated(x, 18) ^ x >> 3) +
+               (rotated(y, 17) ^ rotated(y, 19) ^ y >> 10);
     }
-    memcpy(s, state, sizeof(s));
-    for (unsigned i = 0; i < 64; i++) {
-        uint32_t e = s[4], a = s[0];
-        uint32_t t = s[7] + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)) +
-                     ((e & s[5]) ^ (~e & s[6])) + k[i] + w[i];
-        uint32_t u = (rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) +
-                     ((a & s[1]) ^ (a & s[2]) ^ (s[1] & s[2]));
-        memmove(s + 1, s, 7 * sizeof(*s));
-        s[4] += t;
-        s[0] = t + u;
+    for (unsigned i = 0; i < 64; i += 8) {
+        turn(a, b, c, &d, e, f, g, &h, k[i] + w[i]);
+        turn(h, a, b, &c, d, e, f, &g, k[i + 1] + w[i + 1]);
+        turn(g, h, a, &b, c, d, e, &f, k[i + 2] + w[i + 2]);
+        turn(f, g, h, &a, b, c, d, &e, k[i + 3] + w[i + 3]);
+        turn(e, f, g, &h, a, b, c, &d, k[i + 4] + w[i + 4]);
+        turn(d, e, f, &g, h, a, b, &c, k[i + 5] + w[i + 5]);
+        turn(c, d, e, &f, g, h, a, &b, k[i + 6] + w[i + 6]);
+        turn(b, c, d, &e, f, g, h, &a, k[i + 7] + w[i + 7]);
     }
-    for (unsigned i = 0; i < 8; i++)
-        state[i] += s[i];
+    state[0] += a;
+    state[1] += b;
+    state[2] += c;
+    state[3] += d;
+    state[4] += e;
+    state[5] += f;
+    state[6] += g;
+    state[7] += h;
 }
 
 void cscp_digest_begin(cscp_digest *self) {
