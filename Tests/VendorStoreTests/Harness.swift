@@ -112,6 +112,10 @@ final class NodeDouble: Sendable {
     send(number) { $0.results.results = results }
   }
 
+  func send(_ number: UInt64, _ progress: [Clusterdriver_V1_SequenceProgress]) {
+    send(number) { $0.progress.sequences = progress }
+  }
+
   /// Sends no more; the vendor app may still.
   func finish() { outgoing.finish() }
 
@@ -204,6 +208,12 @@ final class MoodyStore: EventStore {
   }
   func result(id: CommandID) async throws -> Clusterdriver_V1_CommandResult? {
     try await inner.result(id: id)
+  }
+  func sequences(serial: UInt64) async throws -> [Clusterdriver_V1_SequenceRecord] {
+    try await inner.sequences(serial: serial)
+  }
+  func progress(id: CommandID) async throws -> Clusterdriver_V1_SequenceProgress? {
+    try await inner.progress(id: id)
   }
   func cards(since version: Int?) async throws -> (version: Int, rules: [CardRule])? {
     try await inner.cards(since: version)

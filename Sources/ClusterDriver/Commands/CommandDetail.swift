@@ -25,5 +25,9 @@ enum CommandDetail {
     the deadline (not_after) passed while the controller was away: it was given to it before, or to a \
     node that is gone, and may have been carried out
     """
+  static let badTransfer =
+    "the controller does not take a configuration: it wants it begun again and again, or says of none what it has"
+  static let sequenceByOtherDoor =
+    "a list or a configuration comes by the Attach stream or the mailbox only: there somebody keeps it until it has ended"
   static let keptForLong = "the controller did not come within seven days"
 }

@@ -19,6 +19,9 @@ enum CommandEncoding {
     static let setClock: UInt16 = 5
     static let queryStatus: UInt16 = 6
     static let reboot: UInt16 = 7
+    static let beginConfiguration: UInt16 = 16
+    static let chunkConfiguration: UInt16 = 17
+    static let commitConfiguration: UInt16 = 18
   }
 
   static let bodyMax = 4_000
@@ -51,6 +54,9 @@ enum CommandEncoding {
       guard serial >= 1 && serial < UInt64.max else {
         throw "serial must be 1 to 18446744073709551614"
       }
+      if let sequence = try Self.sequence(command, id: id, serial: serial) {
+        return .success(sequence)
+      }
       let lane = try Self.lane(command.lane)
       let action = try Self.action(command.action)
       if Self.needsDeadline(action.code) && command.notAfterMs == 0 {
@@ -80,7 +86,7 @@ enum CommandEncoding {
     [Code.unlock, Code.answerAccess, Code.setOutput].contains(code)
   }
 
-  private struct Complaint: Error, ExpressibleByStringInterpolation {
+  struct Complaint: Error, ExpressibleByStringInterpolation {
     var text: String
     init(stringLiteral value: String) { self.text = value }
   }
@@ -91,7 +97,7 @@ enum CommandEncoding {
     var carriesNodeTime = false
   }
 
-  private static func lane(_ lane: Clusterdriver_V1_Lane) throws(Complaint) -> UInt8 {
+  static func lane(_ lane: Clusterdriver_V1_Lane) throws(Complaint) -> UInt8 {
     switch lane {
     case .urgent: return 0
     case .unspecified, .normal: return 1
@@ -140,9 +146,11 @@ enum CommandEncoding {
         throw "raw.body must be at most 4000 bytes, not \(raw.body.count)"
       }
       return Action(code: code, body: [UInt8](raw.body))
+    case .list, .configuration:
+      throw "a sequence has steps, and no code of its own"
     case nil:
       throw
-        "no action is set; name one of unlock, set_door_mode, answer_access, set_output, set_clock, query_status, reboot, raw"
+        "no action is set; name one of unlock, set_door_mode, answer_access, set_output, set_clock, query_status, reboot, list, configuration, raw"
     }
   }
 

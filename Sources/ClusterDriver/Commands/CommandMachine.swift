@@ -89,7 +89,8 @@ struct CommandMachine: Sendable {
     case finish(FinishedCommand)
     /// A result that was finished before, asked for again.
     case deliverAgain(FinishedCommand)
-    /// A letter's command that cannot be carried out now: it goes back into the mailbox without a result.
+    /// A letter's command, or a step of a sequence, that cannot be carried out now: it goes back without a
+    /// result.
     case putBack(CommandID)
     /// Answer with `passed`.
     case pass(PassBatch)
@@ -186,7 +187,10 @@ struct CommandMachine: Sendable {
   private var nextSweepAt: ContinuousClock.Instant?
   private var lastSweepAt: ContinuousClock.Instant?
 
-  /// Commands taken and finished since the start, answers to commands nobody knows (any more).
+  /// How many were taken, steps of sequences among them: the order of commands.
+  var entered: UInt64 = 0
+  /// Commands taken and finished since the start, without such steps; answers to commands nobody knows (any
+  /// more).
   var taken: UInt64 = 0
   private(set) var finished: UInt64 = 0
   private(set) var unknownResults: UInt64 = 0
@@ -277,8 +281,8 @@ struct CommandMachine: Sendable {
   /// Whether the controller is this node's, and has been since the command came in time from its
   /// giver: then nobody else can have had it carried out.
   func isSole(_ entry: Pending, at now: Moment) -> Bool {
-    // Of a letter Redis says whether anybody has sent it, and gives it to the owner only.
-    if entry.door == .mailbox, case .mine = self.standing(of: entry.command.serial, at: now) {
+    // Whoever keeps it says whether anybody has sent it, and gives it to the owner only.
+    if entry.door.keeps, case .mine = self.standing(of: entry.command.serial, at: now) {
       return !entry.wasSent && !entry.isShared
     }
     guard let epoch = entry.epoch, !entry.wasSent, !entry.isShared else { return false }
@@ -370,6 +374,8 @@ struct CommandMachine: Sendable {
   }
 
   mutating func remember(_ result: FinishedCommand, at now: Moment) -> Directive {
+    // A step's result is the sequence's to remember. Given again, the step is the controller's to answer.
+    if result.door == .sequence { return .finish(result) }
     self.finished += 1
     self.recent.insert(result, at: now.uptime)
     return .finish(result)

@@ -45,7 +45,7 @@ extension CommandMachine {
   mutating func hold(_ id: CommandID, at now: Moment) -> [Directive] {
     guard let entry = self.pending[id] else { return [] }
     // Its next owner takes it out of the mailbox.
-    if entry.door == .mailbox { return self.putBack(entry, at: now) }
+    if entry.door.keeps { return self.putBack(entry, at: now) }
     if !entry.phase.isAway, self.away.count >= self.settings.awayMax {
       return self.finish(id, .offline, detail: CommandDetail.tooManyAway, at: now)
     }

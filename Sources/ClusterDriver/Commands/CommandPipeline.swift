@@ -26,7 +26,16 @@ final class CommandPipeline: Sendable {
     var tickAt: ContinuousClock.Instant?
     /// Letters that were taken, whose ends the mailbox is told.
     var letters: Set<CommandID> = []
+    var sequences = SequenceMachine()
+    /// How far lists have come by what the vendor app was sent, in the order of the messages.
+    var told = Queue<ToldStanding>()
     var mailbox: (@Sendable ([LetterEnd]) -> Void)?
+
+    /// When `tick` is due.
+    var wakeAt: ContinuousClock.Instant? {
+      guard let steps = self.sequences.wakeAt else { return self.machine.wakeAt }
+      return self.machine.wakeAt.map { min($0, steps) } ?? steps
+    }
   }
 
   /// Commands by door and result.
@@ -51,7 +60,8 @@ final class CommandPipeline: Sendable {
 
   /// From a controller's Redis channel: `payload` as published.
   func take(payload: [UInt8], channel: UInt64) {
-    self.take(CommandPayload.decode(payload, channel: channel), by: .redis)
+    self.take(
+      CommandEncoding.single(CommandPayload.decode(payload, channel: channel)), by: .redis)
   }
 
   /// From the vendor app's stream.
@@ -90,7 +100,7 @@ final class CommandPipeline: Sendable {
   ///
   /// - Throws: `CancellationError`, or `CommandEncoding.Refusal` when there is no id to have a result.
   func send(_ command: Clusterdriver_V1_Command) async throws -> FinishedCommand {
-    let encoded = CommandEncoding.encode(command)
+    let encoded = CommandEncoding.single(CommandEncoding.encode(command))
     let id: CommandID
     let event: CommandMachine.Event
     switch encoded {
@@ -188,10 +198,19 @@ final class CommandPipeline: Sendable {
             continue
           }
           state.letters.insert(command.id)
+        case .tick: effects.steps.append(.tick)
+        case .stop:
+          effects.steps.append(.stop)
+          self.carryOutSequences(in: &state, at: now, &effects)
         case .unacceptable(_, _, let door, _): self.metrics.took(by: door)
         default: break
         }
-        self.carryOut(state.machine.step(event, at: now), in: &state, at: now, &effects)
+        if case .taken(let command, let door) = event, command.sequence != nil {
+          effects.steps.append(.taken(command, door))
+        } else {
+          self.carryOut(state.machine.step(event, at: now), in: &state, at: now, &effects)
+        }
+        self.carryOutSequences(in: &state, at: now, &effects)
       }
     }
   }
@@ -206,6 +225,10 @@ final class CommandPipeline: Sendable {
     var letters: [LetterEnd] = []
     /// One of them was put back.
     var isReturning = false
+    /// For the sequences, in order.
+    var steps = Queue<SequenceMachine.Event>()
+    /// For the vendor app; and those that are not this node's any more.
+    var told: [ToldStanding] = []
   }
 
   /// Changes the machine, and lets the world see what came of it.
@@ -214,12 +237,14 @@ final class CommandPipeline: Sendable {
     var effects = Effects()
     let (answer, wakes, tell) = self.state.withLock { state in
       let answer = body(&state, now, &effects)
-      guard let next = state.machine.wakeAt else { return (answer, false, state.mailbox) }
+      self.carryOutSequences(in: &state, at: now, &effects)
+      guard let next = state.wakeAt else { return (answer, false, state.mailbox) }
       if let planned = state.tickAt, planned <= next { return (answer, false, state.mailbox) }
       state.tickAt = next
       return (answer, true, state.mailbox)
     }
     self.deliver(effects.finished)
+    self.tell(effects.told)
     if !effects.letters.isEmpty { tell?(effects.letters) }
     for (waiter, result) in effects.resumptions { waiter.continuation.resume(with: result) }
     if wakes { self.layer.wake() }
@@ -240,11 +265,16 @@ final class CommandPipeline: Sendable {
             state.machine.step(.notPosted(command.id, failure), at: now), in: &state, at: now,
             &effects)
         }
+      case .finish(let result) where result.door == .sequence:
+        self.metrics.ended(result.status.end, by: .sequence, us: nil)
+        effects.steps.append(.ended(result))
       case .finish(let result):
         self.metrics.ended(result.status.end, by: result.door, us: result.elapsedUs)
         self.finish(result, in: &state, &effects)
       case .deliverAgain(let result):
         self.finish(result, in: &state, &effects)
+      case .putBack(let id) where state.sequences.isStep(id):
+        effects.steps.append(.putBack(id))
       case .putBack(let id):
         effects.isReturning = true
         if state.letters.remove(id) != nil { effects.letters.append(.putBack(id)) }
@@ -266,7 +296,7 @@ final class CommandPipeline: Sendable {
     }
   }
 
-  private func finish(
+  func finish(
     _ result: FinishedCommand, in state: inout State, _ effects: inout Effects
   ) {
     let isLetter = state.letters.remove(result.id) != nil
@@ -298,7 +328,7 @@ final class CommandPipeline: Sendable {
   /// Looks at the deadlines and returns when to look again. Of the event thread.
   func tick() -> ContinuousClock.Instant? {
     let isDue = self.state.withLock { state in
-      guard let at = state.machine.wakeAt else {
+      guard let at = state.wakeAt else {
         state.tickAt = nil
         return false
       }
@@ -321,7 +351,7 @@ final class CommandPipeline: Sendable {
     self.apply([.end])
   }
 
-  var isIdle: Bool { self.state.withLock { $0.machine.isIdle } }
+  var isIdle: Bool { self.state.withLock { $0.machine.isIdle && $0.sequences.isIdle } }
 
   /// Whether nothing is under way for these serials. O(commands pending).
   func isIdle(for serials: ClosedRange<UInt64>) -> Bool {
@@ -335,8 +365,8 @@ final class CommandPipeline: Sendable {
   var away: Int { self.state.withLock { $0.machine.awayCount } }
 
   /// Commands that have their result, since the start.
-  var finished: UInt64 { self.state.withLock { $0.machine.finished } }
-  var taken: UInt64 { self.state.withLock { $0.machine.taken } }
+  var finished: UInt64 { self.state.withLock { $0.machine.finished + $0.sequences.finished } }
+  var taken: UInt64 { self.state.withLock { $0.machine.taken + $0.sequences.taken } }
 }
 
 /// Where commands go; the controller layer, or a test's own.
@@ -350,7 +380,7 @@ protocol CommandLayer: Sendable {
 extension ControllerLayer: CommandLayer {}
 
 extension CommandStatus {
-  fileprivate var end: CommandMetrics.End {
+  var end: CommandMetrics.End {
     switch self {
     case .done: return .done
     case .refused: return .refused

@@ -10,13 +10,13 @@ extension CommandMachine {
     if let entry = self.pending[command.id] {
       if door == .admin { self.pending[command.id]!.isAwaited = true }
       // What a peer may come to have the result of is not the mailbox's to wait for here.
-      return door == .mailbox && entry.phase.isAway ? [.putBack(command.id)] : []
+      return door.keeps && entry.phase.isAway ? [.putBack(command.id)] : []
     }
     if let known = self.recent.result(of: command.id) {
       return [.deliverAgain(known)]
     }
     let standing = self.standing(of: command.serial, at: now)
-    if door == .mailbox {
+    if door.keeps {
       guard case .mine = standing, !self.stopping, self.excess(for: command.serial) == nil else {
         return [.putBack(command.id)]
       }
@@ -47,9 +47,10 @@ extension CommandMachine {
     _ passed: PassedCommand, by door: CommandDoor, _ standing: OwnerTable.Standing, at now: Moment
   ) -> [Directive] {
     let command = passed.command
-    self.taken += 1
+    self.entered += 1
+    if door != .sequence { self.taken += 1 }
     var entry = Pending(
-      command: command, door: door, number: self.taken, phase: .posted, takenAt: now.uptime)
+      command: command, door: door, number: self.entered, phase: .posted, takenAt: now.uptime)
     entry.wasSent = passed.wasSent || command.mayHaveBeenSent
     entry.isAwaited = door == .admin
     if command.notAfterMs != 0 { entry.notAfter = now.uptime(atUTC: command.notAfterMs) }
@@ -61,7 +62,7 @@ extension CommandMachine {
     }
     self.pending[command.id] = entry
     self.controllers[command.serial, default: Controller()].pending.append(command.id)
-    if door == .mailbox, entry.isPast(at: now.uptime), self.isSole(entry, at: now) {
+    if door.keeps, entry.isPast(at: now.uptime), self.isSole(entry, at: now) {
       return self.finish(command.id, .expired, detail: CommandDetail.expired, at: now)
     }
     switch standing {
@@ -99,7 +100,7 @@ extension CommandMachine {
   ) -> [Directive] {
     guard let entry = self.pending[id], entry.phase == .posted else { return [] }
     switch failure {
-    case .queueFull where entry.door == .mailbox:
+    case .queueFull where entry.door.keeps:
       // Waiting, so that later ones do not overtake it; in the end it goes back.
       self.wait(id, for: self.settings.grace, at: now)
       return []

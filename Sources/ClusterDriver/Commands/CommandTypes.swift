@@ -61,11 +61,18 @@ struct ControllerCommand: Sendable, Equatable {
   var carriesNodeTime = false
   /// A former owner may have sent it: the controller's word alone says what became of it.
   var mayHaveBeenSent = false
+  /// It is a sequence, carried out in steps; code and body are of no meaning then.
+  var sequence: SequenceContent?
 }
 
-/// How a command came in: the vendor app's Attach stream, a Redis channel, the mailbox, an operator, or
-/// a peer.
+/// How a command came in: the vendor app's Attach stream, a Redis channel, the mailbox, an operator, a
+/// peer, or as a step of a sequence.
 typealias CommandDoor = CommandMetrics.Door
+
+extension CommandDoor {
+  /// Whoever gave it keeps it until it has its result: where it cannot be carried out now it goes back.
+  var keeps: Bool { self == .mailbox || self == .sequence }
+}
 
 /// How a command ended; the numbers are those of `clusterdriver.v1.CommandStatus`.
 enum CommandStatus: UInt8, Sendable, Equatable {
@@ -78,6 +85,8 @@ enum LetterEnd: Sendable, Equatable {
   case ended(FinishedCommand)
   /// It cannot be carried out now: it waits in the mailbox on, without a result.
   case putBack(CommandID)
+  /// So much of a list is done, and is to be noted.
+  case came(CommandID, done: Int)
 }
 
 /// Why the driver itself refuses (Docs/PROTOCOL.md, "Result reasons").
@@ -85,6 +94,7 @@ enum DriverReason {
   static let badCommand: UInt32 = 256
   static let tooManyPending: UInt32 = 257
   static let stopping: UInt32 = 258
+  static let badTransfer: UInt32 = 259
 }
 
 /// The one result of a command.

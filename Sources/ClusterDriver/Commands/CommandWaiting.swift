@@ -55,14 +55,14 @@ extension CommandMachine {
 
   // MARK: Waiting and giving up
 
-  /// There is no session to give it to. One that may have been carried out can wait for long; any other
-  /// only while its controller is expected within the grace.
+  /// There is no session to give it to. One that may have been carried out can wait for long; any other,
+  /// and a step, whose sequence is kept elsewhere, only while its controller is expected within the grace.
   mutating func waitOrGiveUp(_ id: CommandID, at now: Moment) -> [Directive] {
     guard let entry = self.pending[id] else { return [] }
     let serial = entry.command.serial
     guard case .mine = self.standing(of: serial, at: now) else { return self.hold(id, at: now) }
     if self.stopping { return self.giveUp(id, at: now) }
-    if entry.wasSent || entry.isShared {
+    if entry.wasSent || entry.isShared, entry.door != .sequence {
       self.wait(id, for: self.settings.reconnectLimit, at: now)
       return []
     }
@@ -102,7 +102,7 @@ extension CommandMachine {
   /// The owner's word, when the controller's is not to be had.
   private mutating func giveUp(_ id: CommandID, at now: Moment) -> [Directive] {
     guard let entry = self.pending[id] else { return [] }
-    if entry.door == .mailbox { return self.putBack(entry, at: now) }
+    if entry.door.keeps { return self.putBack(entry, at: now) }
     if entry.wasSent {
       return self.finish(id, .offline, detail: CommandDetail.noAnswer, at: now)
     }
@@ -119,16 +119,16 @@ extension CommandMachine {
     return self.finish(id, .offline, detail: CommandDetail.notConnected, at: now)
   }
 
-  /// And the letters that wait behind it, so that they do not overtake it.
+  /// And what waits behind it and is kept elsewhere, too, so that it does not overtake it.
   mutating func putBack(_ first: Pending, at now: Moment) -> [Directive] {
     let behind = self.controllers[first.command.serial]?.pending ?? []
-    let letters = behind.compactMap { self.pending[$0] }.filter {
+    let kept = behind.compactMap { self.pending[$0] }.filter {
       $0.number == first.number
-        || $0.number > first.number && $0.door == .mailbox && $0.phase == .waiting
+        || $0.number > first.number && $0.door.keeps && $0.phase == .waiting
     }
-    return letters.map { letter in
-      self.remove(letter.command.id, at: now)
-      return .putBack(letter.command.id)
+    return kept.map { entry in
+      self.remove(entry.command.id, at: now)
+      return .putBack(entry.command.id)
     }
   }
 

@@ -167,6 +167,7 @@ extension AttachLink.Handlers {
     self.init(
       acknowledge: {
         layer.acknowledge($0)
+        commands.acknowledged()
         mailbox?.acknowledged()
       },
       // The controllers have their events still. The higher epoch begins new sessions, in which they

@@ -20,6 +20,7 @@ extension Node: MetricsSource {
     snapshot.commands = self.commands.metrics.snapshot()
     snapshot.commands.pending = UInt64(self.commands.pending)
     snapshot.commands.away = UInt64(self.commands.away)
+    snapshot.commands.sequences = self.commands.sequences
     snapshot.commands.resultsUnacked = UInt64(outbox.results)
     snapshot.mailbox = self.mailbox?.counts
     snapshot.redis = self.redis.map { Node.link($0.link) }

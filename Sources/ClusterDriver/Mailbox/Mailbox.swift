@@ -143,6 +143,8 @@ final class Mailbox: @unchecked Sendable {
       }
     case .give(let commands):
       self.commands.take(letters: commands)
+    case .noted(let ids, let done):
+      self.commands.keep(Array(zip(ids, done)))
     case .send(let ids, let results):
       self.send(ids, results)
     case .complain(let why, let serial):

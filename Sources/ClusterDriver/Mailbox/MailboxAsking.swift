@@ -5,6 +5,7 @@ extension MailboxMachine {
   mutating func ask(at now: ContinuousClock.Instant, into directives: inout [Directive]) {
     guard self.pausedUntil == nil else { return }
     self.askDecisions(into: &directives)
+    self.askNotes(into: &directives)
     self.askRemovals(into: &directives)
     guard !self.isStopping else { return }
     self.askOpenings(into: &directives)
@@ -36,6 +37,19 @@ extension MailboxMachine {
       if !letters.isEmpty {
         self.call(.decide(letters, results: results, by: range), into: &directives)
       }
+    }
+  }
+
+  private mutating func askNotes(into directives: inout [Directive]) {
+    // One that has ended meanwhile has its result to be decided.
+    self.toNote = self.toNote.filter { self.tracked[$0.key]?.stage == .given }
+    while self.hasRoomToAsk, let id = self.toNote.keys.first, let first = self.tracked[id]?.letter,
+      let range = self.range(of: first.serial)
+    {
+      let letters = self.toNote.keys.compactMap { self.tracked[$0]?.letter }
+        .filter { self.range(of: $0.serial) == range }.prefix(self.settings.lettersPerCall)
+      let done = letters.map { self.toNote.removeValue(forKey: $0.id) ?? 0 }
+      self.call(.note(Array(letters), done: done, by: range), into: &directives)
     }
   }
 

@@ -8,6 +8,8 @@ enum MailboxCall: Sendable, Equatable {
   case open([MailboxOpening], by: OwnedRange?)
   /// What is to be the result of letters of one range, in the wire form of a `CommandResult`.
   case decide([Letter], results: [[UInt8]], by: OwnedRange)
+  /// So much is done of lists of one range that were given.
+  case note([Letter], done: [Int], by: OwnedRange)
   /// Letters that are done with, by their texts.
   case remove([[UInt8]], by: OwnedRange)
 }
@@ -33,6 +35,7 @@ enum MailboxReply: Sendable, Equatable {
   /// Of the first `read` controllers that were named.
   case opened([OpenedLetter], read: Int)
   case decided([Decision])
+  case noted
   case removed
   /// By the word of Redis the range is another's, or under another epoch; nothing was done.
   case notOwner
@@ -57,8 +60,8 @@ struct OpenedLetter: Sendable, Equatable {
 
   enum Mark: Sendable, Equatable {
     case none
-    /// It was given to a controller, perhaps.
-    case given
+    /// It was given to a controller, perhaps; so much of it is done, if it is a list.
+    case given(done: Int)
     case result([UInt8])
   }
 }

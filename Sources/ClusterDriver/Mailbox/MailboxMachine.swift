@@ -7,7 +7,8 @@ import Election
 /// and those letters that are under way. A letter that may be carried out goes this way:
 ///
 /// - *opened*: read, and in the same instant marked in Redis as perhaps sent, when its controller is here;
-/// - *given* to the command pipeline, in the order of posting; it comes back when its controller has gone;
+/// - *given* to the command pipeline, in the order of posting; it comes back when its controller has gone.
+///   How far a list has come is noted in Redis meanwhile, and the pipeline told when it is;
 /// - *decided*: its result is written into Redis, where the first one stays, whoever says another;
 /// - *sent* to the vendor app, which acknowledges it; and only then
 /// - *removed*.
@@ -66,6 +67,8 @@ struct MailboxMachine: Sendable {
     case call(UInt64, MailboxCall)
     /// To the pipeline, in order, all for one controller.
     case give([ControllerCommand])
+    /// To the pipeline: what is done of lists is noted.
+    case noted([CommandID], done: [Int])
     /// To the vendor app in one message, each in the wire form; answer with `sent`.
     case send([CommandID], [[UInt8]])
     /// For the log.
@@ -139,9 +142,11 @@ struct MailboxMachine: Sendable {
   var isStopping = false
   var counts = Counts()
 
-  /// What is to be asked: boxes to open, in order; results to decide; texts to remove; serials to scan.
+  /// What is to be asked: boxes to open, in order; results to decide; what is to be noted of lists; texts to
+  /// remove; serials to scan.
   var toOpen = Queue<UInt64>()
   var toDecide = Queue<CommandID>()
+  var toNote: [CommandID: Int] = [:]
   var toRemove = Queue<CommandID>()
   var junk: [[UInt8]] = []
   var toScan: [MailboxScan] = []
@@ -184,6 +189,7 @@ struct MailboxMachine: Sendable {
       self.replied(number, reply, at: now, into: &directives)
     case .pipeline(.ended(let result)): self.ended(result)
     case .pipeline(.putBack(let id)): self.putBack(id, at: now)
+    case .pipeline(.came(let id, let done)): self.toNote[id] = done
     case .sent(let ids, let message):
       for id in ids where self.tracked[id]?.stage == .leaving { self.tracked[id]!.stage = .sent }
       self.unacked.append((message: message, ids: ids))

@@ -14,6 +14,8 @@ extension MailboxMachine {
       self.opened(openings, letters, read: read, by: number, at: now, into: &directives)
     case (.decide(let letters, let results, _), .decided(let decisions)):
       self.decided(letters, results, decisions, into: &directives)
+    case (.note(let letters, let done, _), .noted):
+      directives.append(.noted(letters.map(\.id), done: done))
     case (.remove(let texts, _), .removed):
       for text in texts {
         guard let id = Letter(text: text)?.id, self.tracked[id]?.stage == .removing else {
@@ -41,6 +43,10 @@ extension MailboxMachine {
       for opening in openings { self.notOpened(opening.serial, by: number) }
     case .decide(let letters, _, _):
       for letter in letters { self.toDecide.append(letter.id) }
+    case .note(let letters, let done, _):
+      for (letter, done) in zip(letters, done) {
+        self.toNote[letter.id] = max(done, self.toNote[letter.id] ?? 0)
+      }
     case .remove(let texts, _):
       for text in texts {
         if let id = Letter(text: text)?.id {
@@ -192,7 +198,10 @@ extension MailboxMachine {
     case .failure(let refusal):
       return over(.refused, reason: DriverReason.badCommand, refusal.detail)
     }
-    command.mayHaveBeenSent = opened.mark == .given
+    if case .given(let done) = opened.mark {
+      command.mayHaveBeenSent = true
+      command.sequence?.resume(at: done)
+    }
     if command.notAfterMs != 0 && command.notAfterMs <= now.utcMs {
       return command.mayHaveBeenSent
         ? over(.offline, CommandDetail.perhapsSent) : over(.expired, CommandDetail.expired)

@@ -60,6 +60,21 @@ enum MailboxScripts {
     return reply
     """)
 
+  /// ARGV: the fence; text and what is done of each letter, a list that was given. Returns `ok`.
+  static let note = RedisScript(
+    """
+    local mail, letters, marks, ranges = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+    \(fence)
+    if not owns() then return { 'other' } end
+    for i = 2, #ARGV, 2 do
+      local id = string.sub(ARGV[i], 39)
+      if string.sub(redis.call('HGET', marks, id) or '', 1, 1) == 'g' then
+        redis.call('HSET', marks, id, 'g' .. ARGV[i + 1])
+      end
+    end
+    return { 'ok' }
+    """)
+
   /// ARGV: the fence; the letters' texts. They are gone afterwards, and that they were there is known
   /// for ten minutes, so that one posted again (its reply was lost) is recognised.
   static let remove = RedisScript(
@@ -83,7 +98,7 @@ enum MailboxScripts {
     return { 'ok' }
     """)
 
-  static let all = [open, decide, remove]
+  static let all = [open, decide, note, remove]
 
   private static let fence = """
     local function owns()

@@ -90,6 +90,11 @@ struct MailboxStore: Sendable {
         [.string(letter.text), .bytes(result)]
       }
       return (MailboxScripts.decide, [.string(self.fence(range))] + pairs)
+    case .note(let letters, let done, let range):
+      let pairs = zip(letters, done).flatMap { letter, done -> [RedisArgument] in
+        [.string(letter.text), .integer(Int64(done))]
+      }
+      return (MailboxScripts.note, [.string(self.fence(range))] + pairs)
     case .remove(let texts, let range):
       return (MailboxScripts.remove, [.string(self.fence(range))] + texts.map { .bytes($0) })
     case .scan:
@@ -143,6 +148,7 @@ extension MailboxReply {
           if said.first == UInt8(ascii: "r") { return .was(Array(said.dropFirst())) }
           return said == Array("ended".utf8) ? .ended : .gone
         })
+    case .note: self = .noted
     case .remove: self = .removed
     case .scan: return nil
     }
@@ -154,7 +160,7 @@ extension OpenedLetter.Mark {
     switch bytes.first {
     case nil: self = .none
     case UInt8(ascii: "r"): self = .result(Array(bytes.dropFirst()))
-    default: self = .given
+    default: self = .given(done: Int(String(decoding: bytes.dropFirst(), as: UTF8.self)) ?? 0)
     }
   }
 }

@@ -12,6 +12,8 @@ final class CommandMetrics: Sendable {
     case admin
     /// Another node, which was given it by one of the others.
     case peer
+    /// None: it is a step of a command sequence.
+    case sequence
   }
 
   /// How a command ended, as its label says it.
@@ -26,6 +28,14 @@ final class CommandMetrics: Sendable {
     case busy, unanswered
   }
 
+  struct Sequences: Sendable, Equatable {
+    /// That the node has, now, and their bytes.
+    var held: UInt64 = 0
+    var bytes: UInt64 = 0
+    /// Given back to their holders without a result.
+    var givenBack: UInt64 = 0
+  }
+
   struct Snapshot: Sendable, Equatable {
     var taken: [Door: UInt64] = [:]
     var ended: [Door: [End: UInt64]] = [:]
@@ -36,6 +46,7 @@ final class CommandMetrics: Sendable {
     var pending: UInt64 = 0
     /// Of these, for controllers that are not this node's.
     var away: UInt64 = 0
+    var sequences = Sequences()
     /// Results the vendor app has not acknowledged, now.
     var resultsUnacked: UInt64 = 0
     /// From taking a command to its result.
@@ -84,6 +95,7 @@ final class CommandMetrics: Sendable {
   private let mailbox = Counts()
   private let admin = Counts()
   private let peer = Counts()
+  private let sequence = Counts()
   private let passed = PassCounts()
   private let received = PassCounts()
   private let latency = LatencyHistogram()
@@ -92,10 +104,11 @@ final class CommandMetrics: Sendable {
 
   func took(by door: Door) { self[door].taken.add() }
 
-  /// `us` from taking the command to its result, in µs.
-  func ended(_ end: End, by door: Door, us: UInt64) {
+  /// `us` from taking the command to its result, in µs; nil: it is a sequence or a step of one, which take
+  /// what they take.
+  func ended(_ end: End, by door: Door, us: UInt64?) {
     self[door][end].add()
-    self.latency.record(us: us)
+    if let us { self.latency.record(us: us) }
   }
 
   func passed(_ pass: Pass) { self.passed[pass].add() }
@@ -103,7 +116,7 @@ final class CommandMetrics: Sendable {
   func received(_ pass: Pass) { self.received[pass].add() }
 
   /// At this moment; each number is exact, the set of them is not of one instant. What is pending,
-  /// away and unacknowledged is the caller's to fill in.
+  /// away, a sequence or unacknowledged is the caller's to fill in.
   func snapshot() -> Snapshot {
     var snapshot = Snapshot()
     for door in Door.allCases {
@@ -128,6 +141,7 @@ final class CommandMetrics: Sendable {
     case .mailbox: return self.mailbox
     case .admin: return self.admin
     case .peer: return self.peer
+    case .sequence: return self.sequence
     }
   }
 }

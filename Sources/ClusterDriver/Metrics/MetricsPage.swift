@@ -151,6 +151,15 @@ enum MetricsPage {
       self.prefix + "commands_pending", .gauge, "Commands taken and not ended, now.",
       commands.pending)
     page.single(
+      self.prefix + "sequences_pending", .gauge, "Command sequences this node has, now.",
+      commands.sequences.held)
+    page.single(
+      self.prefix + "sequence_bytes", .gauge, "Bytes of these.", commands.sequences.bytes)
+    page.single(
+      self.prefix + "sequences_given_back_total", .counter,
+      "Command sequences given back to whoever keeps them, without a result.",
+      commands.sequences.givenBack)
+    page.single(
       self.prefix + "results_unacknowledged", .gauge,
       "Results the vendor app has not acknowledged, now.", commands.resultsUnacked)
     page.histogram(

@@ -124,8 +124,10 @@ final class ClusterKeeper: NodeOwnership {
   }
 
   private func seal(_ first: Serial, move: UInt64) {
+    let sealed = self.state.withLock { state in state.acting.first { $0.first == first } }
+    guard let range = sealed else { return }
+    self.commands.leave(range.first.rawValue...range.last.rawValue)
     self.state.withLock { state in
-      guard let range = state.acting.first(where: { $0.first == first }) else { return }
       state.sealing.append(
         Sealing(
           first: first, last: range.last, move: move,

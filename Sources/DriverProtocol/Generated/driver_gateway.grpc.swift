@@ -75,7 +75,7 @@ extension Clusterdriver_V1_DriverGateway {
         /// > The first message of a node is Hello. Every later one that carries a number is kept by the node
         /// > until the vendor app acknowledges it, and sent again, in order, on the next stream if this one
         /// > breaks: the vendor app therefore sees each at least once and must be idempotent, by
-        /// > (serial, log_epoch, seq) for events and by id for results.
+        /// > (serial, log_epoch, seq) for events and by id for results and progress.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Clusterdriver_V1_DriverMessage` messages.
@@ -109,7 +109,7 @@ extension Clusterdriver_V1_DriverGateway {
         /// > The first message of a node is Hello. Every later one that carries a number is kept by the node
         /// > until the vendor app acknowledges it, and sent again, in order, on the next stream if this one
         /// > breaks: the vendor app therefore sees each at least once and must be idempotent, by
-        /// > (serial, log_epoch, seq) for events and by id for results.
+        /// > (serial, log_epoch, seq) for events and by id for results and progress.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Clusterdriver_V1_DriverMessage` messages.
@@ -141,7 +141,7 @@ extension Clusterdriver_V1_DriverGateway {
         /// > The first message of a node is Hello. Every later one that carries a number is kept by the node
         /// > until the vendor app acknowledges it, and sent again, in order, on the next stream if this one
         /// > breaks: the vendor app therefore sees each at least once and must be idempotent, by
-        /// > (serial, log_epoch, seq) for events and by id for results.
+        /// > (serial, log_epoch, seq) for events and by id for results and progress.
         ///
         /// - Parameters:
         ///   - request: A stream of `Clusterdriver_V1_DriverMessage` messages.
@@ -222,7 +222,7 @@ extension Clusterdriver_V1_DriverGateway {
         /// > The first message of a node is Hello. Every later one that carries a number is kept by the node
         /// > until the vendor app acknowledges it, and sent again, in order, on the next stream if this one
         /// > breaks: the vendor app therefore sees each at least once and must be idempotent, by
-        /// > (serial, log_epoch, seq) for events and by id for results.
+        /// > (serial, log_epoch, seq) for events and by id for results and progress.
         ///
         /// - Parameters:
         ///   - request: A streaming request producing `Clusterdriver_V1_DriverMessage` messages.
@@ -269,7 +269,7 @@ extension Clusterdriver_V1_DriverGateway {
         /// > The first message of a node is Hello. Every later one that carries a number is kept by the node
         /// > until the vendor app acknowledges it, and sent again, in order, on the next stream if this one
         /// > breaks: the vendor app therefore sees each at least once and must be idempotent, by
-        /// > (serial, log_epoch, seq) for events and by id for results.
+        /// > (serial, log_epoch, seq) for events and by id for results and progress.
         ///
         /// - Parameters:
         ///   - request: A streaming request producing `Clusterdriver_V1_DriverMessage` messages.
@@ -309,7 +309,7 @@ extension Clusterdriver_V1_DriverGateway.ClientProtocol {
     /// > The first message of a node is Hello. Every later one that carries a number is kept by the node
     /// > until the vendor app acknowledges it, and sent again, in order, on the next stream if this one
     /// > breaks: the vendor app therefore sees each at least once and must be idempotent, by
-    /// > (serial, log_epoch, seq) for events and by id for results.
+    /// > (serial, log_epoch, seq) for events and by id for results and progress.
     ///
     /// - Parameters:
     ///   - request: A streaming request producing `Clusterdriver_V1_DriverMessage` messages.
@@ -343,7 +343,7 @@ extension Clusterdriver_V1_DriverGateway.ClientProtocol {
     /// > The first message of a node is Hello. Every later one that carries a number is kept by the node
     /// > until the vendor app acknowledges it, and sent again, in order, on the next stream if this one
     /// > breaks: the vendor app therefore sees each at least once and must be idempotent, by
-    /// > (serial, log_epoch, seq) for events and by id for results.
+    /// > (serial, log_epoch, seq) for events and by id for results and progress.
     ///
     /// - Parameters:
     ///   - metadata: Additional metadata to send, defaults to empty.

@@ -65,6 +65,14 @@ public nonisolated struct Clusterdriver_V1_DriverMessage: Sendable {
     set {content = .statuses(newValue)}
   }
 
+  public var progress: Clusterdriver_V1_SequenceProgresses {
+    get {
+      if case .progress(let v)? = content {return v}
+      return Clusterdriver_V1_SequenceProgresses()
+    }
+    set {content = .progress(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Content: Equatable, Sendable {
@@ -72,6 +80,7 @@ public nonisolated struct Clusterdriver_V1_DriverMessage: Sendable {
     case events(Clusterdriver_V1_EventBatch)
     case results(Clusterdriver_V1_CommandResults)
     case statuses(Clusterdriver_V1_ControllerStatuses)
+    case progress(Clusterdriver_V1_SequenceProgresses)
 
   }
 
@@ -131,6 +140,20 @@ public nonisolated struct Clusterdriver_V1_ControllerStatuses: Sendable {
   // methods supported on all messages.
 
   public var statuses: [Clusterdriver_V1_ControllerStatus] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Of command sequences. Each sequence is told of when it begins to be carried out, then at most once a second,
+/// and when it is returned. To acknowledge it is to promise to give the list again with this `done`, or a higher one.
+public nonisolated struct Clusterdriver_V1_SequenceProgresses: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var sequences: [Clusterdriver_V1_SequenceProgress] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -242,7 +265,7 @@ fileprivate nonisolated let _protobuf_package = "clusterdriver.v1"
 
 nonisolated extension Clusterdriver_V1_DriverMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".DriverMessage"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}number\0\u{1}hello\0\u{1}events\0\u{1}results\0\u{1}statuses\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}number\0\u{1}hello\0\u{1}events\0\u{1}results\0\u{1}statuses\0\u{1}progress\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -303,6 +326,19 @@ nonisolated extension Clusterdriver_V1_DriverMessage: SwiftProtobuf.Message, Swi
           self.content = .statuses(v)
         }
       }()
+      case 6: try {
+        var v: Clusterdriver_V1_SequenceProgresses?
+        var hadOneofValue = false
+        if let current = self.content {
+          hadOneofValue = true
+          if case .progress(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.content = .progress(v)
+        }
+      }()
       default: break
       }
     }
@@ -332,6 +368,10 @@ nonisolated extension Clusterdriver_V1_DriverMessage: SwiftProtobuf.Message, Swi
     case .statuses?: try {
       guard case .statuses(let v)? = self.content else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    }()
+    case .progress?: try {
+      guard case .progress(let v)? = self.content else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
     }()
     case nil: break
     }
@@ -476,6 +516,36 @@ nonisolated extension Clusterdriver_V1_ControllerStatuses: SwiftProtobuf.Message
 
   public static func ==(lhs: Clusterdriver_V1_ControllerStatuses, rhs: Clusterdriver_V1_ControllerStatuses) -> Bool {
     if lhs.statuses != rhs.statuses {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_SequenceProgresses: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".SequenceProgresses"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequences\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.sequences) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.sequences.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.sequences, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_SequenceProgresses, rhs: Clusterdriver_V1_SequenceProgresses) -> Bool {
+    if lhs.sequences != rhs.sequences {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -563,6 +563,22 @@ public nonisolated struct Clusterdriver_V1_Command: Sendable {
     set {action = .reboot(newValue)}
   }
 
+  public var list: Clusterdriver_V1_CommandList {
+    get {
+      if case .list(let v)? = action {return v}
+      return Clusterdriver_V1_CommandList()
+    }
+    set {action = .list(newValue)}
+  }
+
+  public var configuration: Clusterdriver_V1_Configuration {
+    get {
+      if case .configuration(let v)? = action {return v}
+      return Clusterdriver_V1_Configuration()
+    }
+    set {action = .configuration(newValue)}
+  }
+
   public var raw: Clusterdriver_V1_RawAction {
     get {
       if case .raw(let v)? = action {return v}
@@ -581,9 +597,75 @@ public nonisolated struct Clusterdriver_V1_Command: Sendable {
     case setClock(Clusterdriver_V1_SetClock)
     case queryStatus(Clusterdriver_V1_QueryStatus)
     case reboot(Clusterdriver_V1_Reboot)
+    case list(Clusterdriver_V1_CommandList)
+    case configuration(Clusterdriver_V1_Configuration)
     case raw(Clusterdriver_V1_RawAction)
 
   }
+
+  public init() {}
+}
+
+/// A command sequence: each command is given to the controller when the one before it is done, and the
+/// first that is not done ends it. Its one result is that of the whole. By the Attach stream and the
+/// mailbox only.
+public nonisolated struct Clusterdriver_V1_CommandList: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// 1 ... 256, together at most 65,536 bytes of bodies. Their ids follow from the sequence's; serial and lane
+  /// are the sequence's, too, and left out. A deadline may be earlier than the sequence's.
+  public var commands: [Clusterdriver_V1_Command] = []
+
+  /// So many of them were done when it was last heard of (SequenceProgress.done): it goes on behind them.
+  public var done: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// A command sequence: the controller is given its configuration in parts, and puts it in force when it
+/// has all of it. A transfer that was broken off goes on where it ended. Its lane is BULK. By the Attach
+/// stream and the mailbox only.
+public nonisolated struct Clusterdriver_V1_Configuration: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// 1 ... 1,048,576 bytes, laid out by the controller's maker.
+  public var content: Data = Data()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// How far a command sequence has come.
+public nonisolated struct Clusterdriver_V1_SequenceProgress: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The sequence's id, 16 bytes.
+  public var id: Data = Data()
+
+  public var serial: UInt64 = 0
+
+  /// Of a list: commands that are done, of how many. Of a configuration: bytes the controller has, of how many.
+  public var done: UInt32 = 0
+
+  public var total: UInt32 = 0
+
+  /// ms UTC by the node.
+  public var atMs: UInt64 = 0
+
+  /// The node has the sequence no longer and will not say how it ends: the controller has gone, or is another
+  /// node's, or the node has too many. To be given again, with `done`, under the same id.
+  public var returned: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 }
@@ -734,7 +816,8 @@ public nonisolated struct Clusterdriver_V1_CommandResult: Sendable {
   /// REFUSED: reason code (Docs/PROTOCOL.md, "Result reasons"); 0 otherwise.
   public var reason: UInt32 = 0
 
-  /// REFUSED: which item of the command was at fault, from 0.
+  /// REFUSED: which item of the command was at fault, from 0. Of a sequence, unless it is done: which command
+  /// of the list, or at which byte of the configuration it ended.
   public var index: UInt32 = 0
 
   /// What the controller returned, at most 1,024 bytes.
@@ -1019,7 +1102,7 @@ nonisolated extension Clusterdriver_V1_Event: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension Clusterdriver_V1_Command: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Command"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}serial\0\u{1}lane\0\u{3}not_after_ms\0\u{2}\u{6}unlock\0\u{3}set_door_mode\0\u{3}answer_access\0\u{3}set_output\0\u{3}set_clock\0\u{3}query_status\0\u{1}reboot\0\u{2}\u{f}raw\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}serial\0\u{1}lane\0\u{3}not_after_ms\0\u{2}\u{6}unlock\0\u{3}set_door_mode\0\u{3}answer_access\0\u{3}set_output\0\u{3}set_clock\0\u{3}query_status\0\u{1}reboot\0\u{2}\u{4}list\0\u{1}configuration\0\u{2}\u{a}raw\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1122,6 +1205,32 @@ nonisolated extension Clusterdriver_V1_Command: SwiftProtobuf.Message, SwiftProt
           self.action = .reboot(v)
         }
       }()
+      case 20: try {
+        var v: Clusterdriver_V1_CommandList?
+        var hadOneofValue = false
+        if let current = self.action {
+          hadOneofValue = true
+          if case .list(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.action = .list(v)
+        }
+      }()
+      case 21: try {
+        var v: Clusterdriver_V1_Configuration?
+        var hadOneofValue = false
+        if let current = self.action {
+          hadOneofValue = true
+          if case .configuration(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.action = .configuration(v)
+        }
+      }()
       case 31: try {
         var v: Clusterdriver_V1_RawAction?
         var hadOneofValue = false
@@ -1186,6 +1295,14 @@ nonisolated extension Clusterdriver_V1_Command: SwiftProtobuf.Message, SwiftProt
       guard case .reboot(let v)? = self.action else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 16)
     }()
+    case .list?: try {
+      guard case .list(let v)? = self.action else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 20)
+    }()
+    case .configuration?: try {
+      guard case .configuration(let v)? = self.action else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
+    }()
     case .raw?: try {
       guard case .raw(let v)? = self.action else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 31)
@@ -1201,6 +1318,126 @@ nonisolated extension Clusterdriver_V1_Command: SwiftProtobuf.Message, SwiftProt
     if lhs.lane != rhs.lane {return false}
     if lhs.notAfterMs != rhs.notAfterMs {return false}
     if lhs.action != rhs.action {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_CommandList: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".CommandList"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}commands\0\u{1}done\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.commands) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.done) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.commands.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.commands, fieldNumber: 1)
+    }
+    if self.done != 0 {
+      try visitor.visitSingularUInt32Field(value: self.done, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_CommandList, rhs: Clusterdriver_V1_CommandList) -> Bool {
+    if lhs.commands != rhs.commands {return false}
+    if lhs.done != rhs.done {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_Configuration: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Configuration"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}content\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.content) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.content.isEmpty {
+      try visitor.visitSingularBytesField(value: self.content, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_Configuration, rhs: Clusterdriver_V1_Configuration) -> Bool {
+    if lhs.content != rhs.content {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_SequenceProgress: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".SequenceProgress"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}serial\0\u{1}done\0\u{1}total\0\u{3}at_ms\0\u{1}returned\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.serial) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.done) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.total) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.atMs) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.returned) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.id.isEmpty {
+      try visitor.visitSingularBytesField(value: self.id, fieldNumber: 1)
+    }
+    if self.serial != 0 {
+      try visitor.visitSingularUInt64Field(value: self.serial, fieldNumber: 2)
+    }
+    if self.done != 0 {
+      try visitor.visitSingularUInt32Field(value: self.done, fieldNumber: 3)
+    }
+    if self.total != 0 {
+      try visitor.visitSingularUInt32Field(value: self.total, fieldNumber: 4)
+    }
+    if self.atMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.atMs, fieldNumber: 5)
+    }
+    if self.returned != false {
+      try visitor.visitSingularBoolField(value: self.returned, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_SequenceProgress, rhs: Clusterdriver_V1_SequenceProgress) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.serial != rhs.serial {return false}
+    if lhs.done != rhs.done {return false}
+    if lhs.total != rhs.total {return false}
+    if lhs.atMs != rhs.atMs {return false}
+    if lhs.returned != rhs.returned {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

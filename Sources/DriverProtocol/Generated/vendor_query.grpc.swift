@@ -100,6 +100,19 @@ public enum Clusterdriver_V1_VendorQuery: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "ListSequences" metadata.
+        public enum ListSequences: Sendable {
+            /// Request type for "ListSequences".
+            public typealias Input = Clusterdriver_V1_ListSequencesRequest
+            /// Response type for "ListSequences".
+            public typealias Output = Clusterdriver_V1_SequenceRecord
+            /// Descriptor for "ListSequences".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.VendorQuery"),
+                method: "ListSequences",
+                type: .serverStreaming
+            )
+        }
         /// Descriptors for all methods in the "clusterdriver.v1.VendorQuery" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             ListControllers.descriptor,
@@ -107,7 +120,8 @@ public enum Clusterdriver_V1_VendorQuery: Sendable {
             Tail.descriptor,
             Audit.descriptor,
             GetStats.descriptor,
-            SendCommand.descriptor
+            SendCommand.descriptor,
+            ListSequences.descriptor
         ]
     }
 }
@@ -234,7 +248,8 @@ extension Clusterdriver_V1_VendorQuery {
         /// > Source IDL Documentation:
         /// >
         /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-        /// > result (or the call's own deadline).
+        /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
+        /// > comes back or has another owner, for as long as the call waits.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Clusterdriver_V1_Command` messages.
@@ -247,6 +262,24 @@ extension Clusterdriver_V1_VendorQuery {
             request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_Command>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_CommandResult>
+
+        /// Handle the "ListSequences" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Command sequences that nodes have told the progress of, by id, with the result of those that have ended.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_ListSequencesRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_SequenceRecord` messages.
+        func listSequences(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_ListSequencesRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_SequenceRecord>
     }
 
     /// Service protocol for the "clusterdriver.v1.VendorQuery" service.
@@ -357,7 +390,8 @@ extension Clusterdriver_V1_VendorQuery {
         /// > Source IDL Documentation:
         /// >
         /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-        /// > result (or the call's own deadline).
+        /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
+        /// > comes back or has another owner, for as long as the call waits.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Clusterdriver_V1_Command` message.
@@ -370,6 +404,24 @@ extension Clusterdriver_V1_VendorQuery {
             request: GRPCCore.ServerRequest<Clusterdriver_V1_Command>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_CommandResult>
+
+        /// Handle the "ListSequences" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Command sequences that nodes have told the progress of, by id, with the result of those that have ended.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_ListSequencesRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_SequenceRecord` messages.
+        func listSequences(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_ListSequencesRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_SequenceRecord>
     }
 
     /// Simple service protocol for the "clusterdriver.v1.VendorQuery" service.
@@ -482,7 +534,8 @@ extension Clusterdriver_V1_VendorQuery {
         /// > Source IDL Documentation:
         /// >
         /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-        /// > result (or the call's own deadline).
+        /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
+        /// > comes back or has another owner, for as long as the call waits.
         ///
         /// - Parameters:
         ///   - request: A `Clusterdriver_V1_Command` message.
@@ -495,6 +548,25 @@ extension Clusterdriver_V1_VendorQuery {
             request: Clusterdriver_V1_Command,
             context: GRPCCore.ServerContext
         ) async throws -> Clusterdriver_V1_CommandResult
+
+        /// Handle the "ListSequences" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Command sequences that nodes have told the progress of, by id, with the result of those that have ended.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_ListSequencesRequest` message.
+        ///   - response: A response stream of `Clusterdriver_V1_SequenceRecord` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        func listSequences(
+            request: Clusterdriver_V1_ListSequencesRequest,
+            response: GRPCCore.RPCWriter<Clusterdriver_V1_SequenceRecord>,
+            context: GRPCCore.ServerContext
+        ) async throws
     }
 }
 
@@ -563,6 +635,17 @@ extension Clusterdriver_V1_VendorQuery.StreamingServiceProtocol {
             serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_CommandResult>(),
             handler: { request, context in
                 try await self.sendCommand(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Clusterdriver_V1_VendorQuery.Method.ListSequences.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_ListSequencesRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_SequenceRecord>(),
+            handler: { request, context in
+                try await self.listSequences(
                     request: request,
                     context: context
                 )
@@ -638,6 +721,17 @@ extension Clusterdriver_V1_VendorQuery.ServiceProtocol {
             context: context
         )
         return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func listSequences(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_ListSequencesRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_SequenceRecord> {
+        let response = try await self.listSequences(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return response
     }
 }
 
@@ -735,6 +829,23 @@ extension Clusterdriver_V1_VendorQuery.SimpleServiceProtocol {
                 context: context
             ),
             metadata: [:]
+        )
+    }
+
+    public func listSequences(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_ListSequencesRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_SequenceRecord> {
+        return GRPCCore.StreamingServerResponse<Clusterdriver_V1_SequenceRecord>(
+            metadata: [:],
+            producer: { writer in
+                try await self.listSequences(
+                    request: request.message,
+                    response: writer,
+                    context: context
+                )
+                return [:]
+            }
         )
     }
 }
@@ -873,7 +984,8 @@ extension Clusterdriver_V1_VendorQuery {
         /// > Source IDL Documentation:
         /// >
         /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-        /// > result (or the call's own deadline).
+        /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
+        /// > comes back or has another owner, for as long as the call waits.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Clusterdriver_V1_Command` message.
@@ -890,6 +1002,29 @@ extension Clusterdriver_V1_VendorQuery {
             deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_CommandResult>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_CommandResult>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ListSequences" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Command sequences that nodes have told the progress of, by id, with the result of those that have ended.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_ListSequencesRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_ListSequencesRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_SequenceRecord` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func listSequences<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_ListSequencesRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_ListSequencesRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_SequenceRecord>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Clusterdriver_V1_SequenceRecord>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -1081,7 +1216,8 @@ extension Clusterdriver_V1_VendorQuery {
         /// > Source IDL Documentation:
         /// >
         /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-        /// > result (or the call's own deadline).
+        /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
+        /// > comes back or has another owner, for as long as the call waits.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Clusterdriver_V1_Command` message.
@@ -1104,6 +1240,38 @@ extension Clusterdriver_V1_VendorQuery {
             try await self.client.unary(
                 request: request,
                 descriptor: Clusterdriver_V1_VendorQuery.Method.SendCommand.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ListSequences" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Command sequences that nodes have told the progress of, by id, with the result of those that have ended.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_ListSequencesRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_ListSequencesRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_SequenceRecord` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func listSequences<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_ListSequencesRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_ListSequencesRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_SequenceRecord>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Clusterdriver_V1_SequenceRecord>) async throws -> Result
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.serverStreaming(
+                request: request,
+                descriptor: Clusterdriver_V1_VendorQuery.Method.ListSequences.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -1259,7 +1427,8 @@ extension Clusterdriver_V1_VendorQuery.ClientProtocol {
     /// > Source IDL Documentation:
     /// >
     /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-    /// > result (or the call's own deadline).
+    /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
+    /// > comes back or has another owner, for as long as the call waits.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Clusterdriver_V1_Command` message.
@@ -1279,6 +1448,33 @@ extension Clusterdriver_V1_VendorQuery.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_Command>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_CommandResult>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListSequences" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Command sequences that nodes have told the progress of, by id, with the result of those that have ended.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_ListSequencesRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func listSequences<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_ListSequencesRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Clusterdriver_V1_SequenceRecord>) async throws -> Result
+    ) async throws -> Result where Result: Sendable {
+        try await self.listSequences(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_ListSequencesRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_SequenceRecord>(),
             options: options,
             onResponse: handleResponse
         )
@@ -1451,7 +1647,8 @@ extension Clusterdriver_V1_VendorQuery.ClientProtocol {
     /// > Source IDL Documentation:
     /// >
     /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-    /// > result (or the call's own deadline).
+    /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
+    /// > comes back or has another owner, for as long as the call waits.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -1474,6 +1671,37 @@ extension Clusterdriver_V1_VendorQuery.ClientProtocol {
             metadata: metadata
         )
         return try await self.sendCommand(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListSequences" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Command sequences that nodes have told the progress of, by id, with the result of those that have ended.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func listSequences<Result>(
+        _ message: Clusterdriver_V1_ListSequencesRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Clusterdriver_V1_SequenceRecord>) async throws -> Result
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_ListSequencesRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.listSequences(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -147,8 +147,13 @@ final class AttachSession: Sendable {
       bytes = results.reduce(0) { $0 + 256 + $1.body.count + $1.detail.utf8.count }
     case .statuses(let statuses):
       desks.directory.note(statuses, from: stream.node.id)
+      desks.commands.reported(statuses)
       content = .statuses(statuses)
       bytes = statuses.reduce(0) { $0 + 512 + $1.reason.utf8.count + $1.peer.utf8.count }
+    case .progress(let progress):
+      desks.commands.progressed(progress, on: stream)
+      content = .progress(progress)
+      bytes = progress.count * 128
     }
     await stream.budget.take(bytes)
     if outbox.isFinished { return false }

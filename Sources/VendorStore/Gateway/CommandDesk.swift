@@ -6,19 +6,30 @@ internal import Synchronization
 /// whoever waits for it.
 ///
 /// A command whose stream ends before its result came is sent again when its node attaches again:
-/// under the same id that is safe, and the result may have been lost with the stream.
+/// under the same id that is safe, and the result may have been lost with the stream. Of sequences see
+/// CommandDesk+Sequences.swift.
 final class CommandDesk: Sendable {
   static let waitingMax = 10_000
+  /// Of sequences, in all.
+  static let sequenceBytesMax = 256 << 20
 
-  private struct Waiting {
+  struct Waiting {
     var command: Clusterdriver_V1_Command
-    var stream: UInt64
+    /// By which it was sent; nil: no node has it.
+    var stream: UInt64?
     var waiters: [CommandWaiter]
   }
 
-  private let directory: ControllerDirectory
-  private let roster: NodeRoster
-  private let waiting = Mutex<[CommandID: Waiting]>([:])
+  struct State {
+    var waiting: [CommandID: Waiting] = [:]
+    /// Those among them that are sequences, by controller.
+    var sequences: [UInt64: [CommandID]] = [:]
+    var sequenceBytes = 0
+  }
+
+  let directory: ControllerDirectory
+  let roster: NodeRoster
+  let state = Mutex(State())
 
   init(directory: ControllerDirectory, roster: NodeRoster) {
     self.directory = directory
@@ -64,18 +75,18 @@ final class CommandDesk: Sendable {
   func resolve(_ results: [Clusterdriver_V1_CommandResult]) {
     for result in results {
       guard let id = CommandID(result.id) else { continue }
-      let entry = waiting.withLock { $0.removeValue(forKey: id) }
+      let entry = state.withLock { $0.remove(id) }
       for waiter in entry?.waiters ?? [] { waiter.finish(.success(result)) }
     }
   }
 
   /// Sends what waits for a stream that is no more.
   func attached(_ stream: AttachedStream) {
-    let orphans = waiting.withLock { waiting in
+    let orphans = state.withLock { state in
       var orphans: [Clusterdriver_V1_Command] = []
-      for (id, entry) in waiting where !roster.isAttached(entry.stream) {
+      for (id, entry) in state.waiting where entry.stream.map(roster.isAttached) != true {
         guard directory.node(of: entry.command.serial) == stream.node.id else { continue }
-        waiting[id]?.stream = stream.id
+        state.waiting[id]?.stream = stream.id
         orphans.append(entry.command)
       }
       return orphans
@@ -85,9 +96,9 @@ final class CommandDesk: Sendable {
 
   /// Nobody waits any longer: the vendor app is stopping.
   func stop() {
-    let entries = waiting.withLock { waiting in
-      defer { waiting = [:] }
-      return Array(waiting.values)
+    let entries = state.withLock { state in
+      defer { state = State() }
+      return Array(state.waiting.values)
     }
     for waiter in entries.flatMap(\.waiters) { waiter.finish(.failure(.stopping)) }
   }
@@ -96,25 +107,28 @@ final class CommandDesk: Sendable {
   private func enter(
     _ waiter: CommandWaiter, _ id: CommandID, _ command: Clusterdriver_V1_Command, stream: UInt64
   ) throws -> Bool {
-    try waiting.withLock { waiting in
-      if waiting[id] != nil {
-        waiting[id]?.waiters.append(waiter)
+    try state.withLock { state in
+      if state.waiting[id] != nil {
+        state.waiting[id]?.waiters.append(waiter)
         return false
       }
-      guard waiting.count < Self.waitingMax else {
+      guard state.waiting.count < Self.waitingMax,
+        state.sequenceBytes + command.sequenceBytes <= Self.sequenceBytesMax
+      else {
         throw RPCError(
           code: .resourceExhausted,
-          message: "\(Self.waitingMax) commands are waiting for their results already.")
+          message: "\(state.waiting.count) commands are waiting for their results already, "
+            + "sequences of \(state.sequenceBytes) bytes among them.")
       }
-      waiting[id] = Waiting(command: command, stream: stream, waiters: [waiter])
+      state.add(id, Waiting(command: command, stream: stream, waiters: [waiter]))
       return true
     }
   }
 
   private func leave(_ waiter: CommandWaiter, _ id: CommandID) {
-    waiting.withLock { waiting in
-      waiting[id]?.waiters.removeAll { $0 === waiter }
-      if waiting[id]?.waiters.isEmpty == true { waiting[id] = nil }
+    state.withLock { state in
+      state.waiting[id]?.waiters.removeAll { $0 === waiter }
+      if state.waiting[id]?.waiters.isEmpty == true { state.remove(id) }
     }
   }
 }

@@ -45,7 +45,7 @@ struct MessageOrder {
 
   private func check(_ number: UInt64, _ expected: UInt64) throws(RPCError) {
     if number == expected { return }
-    if number == 0 { throw .invalid("results and statuses must carry a number") }
+    if number == 0 { throw .invalid("results, statuses and progress must carry a number") }
     let kind = number > expected ? "a hole: what is between was not received" : "going back"
     throw RPCError(
       code: .failedPrecondition,

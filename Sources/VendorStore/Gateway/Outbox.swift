@@ -3,7 +3,8 @@ internal import GRPCCore
 internal import Synchronization
 
 /// What waits to be written to one node. Acknowledgements merge into one while the stream is busy,
-/// so their number is bounded by the stream's speed; commands have a limit.
+/// so their number is bounded by the stream's speed; commands have a limit. Sequences go one at a time and
+/// behind everything else: they are large, and nobody stands at a door for them.
 final class Outbox: Sendable {
   static let commandsMax = 4_096
 
@@ -11,6 +12,7 @@ final class Outbox: Sendable {
     var through: UInt64?
     var stale: [Clusterdriver_V1_StaleOwner] = []
     var commands: [Clusterdriver_V1_Command] = []
+    var sequences: [Clusterdriver_V1_Command] = []
     var flow: Clusterdriver_V1_FlowHint?
     var end: Result<Void, RPCError>?
     var waiting: CheckedContinuation<Void, Never>?
@@ -28,8 +30,14 @@ final class Outbox: Sendable {
   /// False when there is no room, or the stream has ended.
   func send(_ command: Clusterdriver_V1_Command) -> Bool {
     change { state in
-      guard state.end == nil, state.commands.count < Self.commandsMax else { return false }
-      state.commands.append(command)
+      guard state.end == nil, state.commands.count + state.sequences.count < Self.commandsMax else {
+        return false
+      }
+      if command.isSequence {
+        state.sequences.append(command)
+      } else {
+        state.commands.append(command)
+      }
       return true
     }
   }
@@ -82,7 +90,9 @@ final class Outbox: Sendable {
 }
 
 extension Outbox.State {
-  fileprivate var isEmpty: Bool { through == nil && commands.isEmpty && flow == nil }
+  fileprivate var isEmpty: Bool {
+    through == nil && commands.isEmpty && sequences.isEmpty && flow == nil
+  }
 
   /// Commands first: a door may be waiting.
   fileprivate mutating func take() -> [Clusterdriver_V1_VendorMessage] {
@@ -101,6 +111,12 @@ extension Outbox.State {
       message.ack.through = through
       message.ack.stale = stale
       messages.append(message)
+    }
+    if let sequence = sequences.first {
+      var message = Clusterdriver_V1_VendorMessage()
+      message.command = sequence
+      messages.append(message)
+      sequences.removeFirst()
     }
     commands = []
     flow = nil

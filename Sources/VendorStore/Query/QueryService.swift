@@ -114,7 +114,22 @@ struct QueryService: Clusterdriver_V1_VendorQuery.SimpleServiceProtocol {
   ) async throws -> Clusterdriver_V1_CommandResult {
     // A repeated id gets its first result, also after that has left every memory but the disk.
     if let id = CommandID(request.id), let first = try? await store.result(id: id) { return first }
+    var request = request
+    // A list goes on where it was when the vendor app last heard of it, in whatever life of its own.
+    if request.isSequence, let id = CommandID(request.id),
+      let known = try await asked({ try await store.progress(id: id) })
+    {
+      request.resume(at: known.done)
+    }
     return try await commands.carryOut(request)
+  }
+
+  func listSequences(
+    request: Clusterdriver_V1_ListSequencesRequest,
+    response: RPCWriter<Clusterdriver_V1_SequenceRecord>, context: ServerContext
+  ) async throws {
+    try await response.write(
+      contentsOf: try await asked { try await store.sequences(serial: request.serial) })
   }
 
   private func asked<T>(_ query: () async throws -> T) async throws -> T {

@@ -56,17 +56,7 @@ extension SQLiteEventStore {
         """, on: db)
       statement.bind(1, id.bytes)
       try statement.forEachRow { row in
-        var found = Clusterdriver_V1_CommandResult()
-        found.id = id.bytes
-        found.serial = row.uint64(0)
-        found.status = Clusterdriver_V1_CommandStatus(rawValue: row.narrow(1)) ?? .unspecified
-        found.reason = row.narrow(2)
-        found.index = row.narrow(3)
-        found.body = Data(row.blob(4))
-        found.detail = row.text(5)
-        found.atMs = row.uint64(6)
-        found.elapsedUs = row.uint64(7)
-        result = found
+        result = row.result(id: id.bytes, serial: row.uint64(0), from: 1)
       }
       return result
     }
@@ -74,6 +64,21 @@ extension SQLiteEventStore {
 }
 
 extension SQLiteColumns {
+  /// Columns from `first` on: status, reason, item, body, detail, at_ms, elapsed_us.
+  func result(id: Data, serial: UInt64, from first: Int32) -> Clusterdriver_V1_CommandResult {
+    var result = Clusterdriver_V1_CommandResult()
+    result.id = id
+    result.serial = serial
+    result.status = Clusterdriver_V1_CommandStatus(rawValue: narrow(first)) ?? .unspecified
+    result.reason = narrow(first + 1)
+    result.index = narrow(first + 2)
+    result.body = Data(blob(first + 3))
+    result.detail = text(first + 4)
+    result.atMs = uint64(first + 5)
+    result.elapsedUs = uint64(first + 6)
+    return result
+  }
+
   fileprivate func controllerRecord() -> Clusterdriver_V1_ControllerRecord {
     var record = Clusterdriver_V1_ControllerRecord()
     record.status.serial = uint64(0)

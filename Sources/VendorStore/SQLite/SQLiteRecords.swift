@@ -9,6 +9,7 @@ struct SQLiteRecords: RecordSink {
   private let putStatus: SQLiteStatement
   private let insertResult: SQLiteStatement
   private let findResult: SQLiteStatement
+  private let putProgress: SQLiteStatement
   private let putCursor: SQLiteStatement
 
   init(_ db: Database) throws {
@@ -51,6 +52,13 @@ struct SQLiteRecords: RecordSink {
       ON CONFLICT DO NOTHING
       """, on: db)
     findResult = try SQLiteStatement("SELECT status FROM results WHERE id = ?", on: db)
+    putProgress = try SQLiteStatement(
+      """
+      INSERT INTO sequences (id, serial, node_id, done, total, at_ms) VALUES (?, ?, ?, ?, ?, ?)
+      ON CONFLICT DO UPDATE SET node_id = excluded.node_id, done = excluded.done,
+        total = excluded.total, at_ms = excluded.at_ms
+        WHERE excluded.done >= done
+      """, on: db)
     putCursor = try SQLiteStatement(
       """
       INSERT INTO nodes (node_id, incarnation, version, through_number) VALUES (?, ?, ?, ?)
@@ -110,6 +118,16 @@ struct SQLiteRecords: RecordSink {
     findResult.bind(1, result.id)
     try findResult.forEachRow { status = $0.narrow(0) }
     return status == result.status.rawValue ? .repeated : .conflicting
+  }
+
+  mutating func put(_ progress: Clusterdriver_V1_SequenceProgress, node: String) throws {
+    putProgress.bind(1, progress.id)
+    putProgress.bind(2, progress.serial)
+    putProgress.bind(3, node)
+    putProgress.bind(4, progress.done)
+    putProgress.bind(5, progress.total)
+    putProgress.bind(6, progress.atMs)
+    _ = try putProgress.run()
   }
 
   mutating func put(

@@ -11,6 +11,7 @@ enum SQLiteSchema {
     migrator.registerMigration("1 events, gaps, controllers, results, nodes, cards") { db in
       try db.execute(sql: version1)
     }
+    migrator.registerMigration("2 sequences") { db in try db.execute(sql: version2) }
     return migrator
   }
 
@@ -105,5 +106,17 @@ enum SQLiteSchema {
       SELECT serial, log_epoch, from_seq, datetime(occurred_at_ms / 1000, 'unixepoch'),
         'gap through ' || through_seq, NULL, NULL, NULL, NULL, owner_epoch
       FROM gaps;
+    """
+
+  private static let version2 = """
+    -- How far each command sequence has come, by what nodes have told; its result is among the others.
+    CREATE TABLE sequences (
+      id BLOB PRIMARY KEY,
+      serial INTEGER NOT NULL,
+      node_id TEXT NOT NULL,
+      done INTEGER NOT NULL,     -- commands, or bytes
+      total INTEGER NOT NULL,
+      at_ms INTEGER NOT NULL
+    ) WITHOUT ROWID;
     """
 }

@@ -15,6 +15,8 @@ protocol RecordSink {
   /// Stores a gap, or extends the one that begins at the same seq; false when it says nothing new.
   mutating func insertGap(_ row: EventRow) throws -> Bool
   mutating func insert(_ result: Clusterdriver_V1_CommandResult) throws -> ResultFate
+  /// Stores how far a sequence has come, if it is the first word of it or the furthest.
+  mutating func put(_ progress: Clusterdriver_V1_SequenceProgress, node: String) throws
   /// Stores a controller's newest status, and the highest owner epoch seen with it.
   mutating func put(
     _ status: Clusterdriver_V1_ControllerStatus, node: String, ownerEpochMax: UInt64) throws
@@ -50,6 +52,8 @@ struct CommitPass<Sink: RecordSink> {
       case .events(let events): try apply(events, of: submission, to: &result)
       case .results(let results): try apply(results)
       case .statuses(let statuses): try apply(statuses, node: submission.node.id)
+      case .progress(let progress):
+        for sequence in progress { try sink.put(sequence, node: submission.node.id) }
       }
       cursors[submission.node] = max(cursors[submission.node] ?? 0, submission.number)
       outcome.messages.append(result)

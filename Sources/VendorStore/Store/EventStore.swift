@@ -19,6 +19,7 @@ public struct Submission: Sendable {
     case events(EventRows)
     case results([Clusterdriver_V1_CommandResult])
     case statuses([Clusterdriver_V1_ControllerStatus])
+    case progress([Clusterdriver_V1_SequenceProgress])
   }
 
   /// The stream it came on; numbers given out by the gateway.
@@ -149,7 +150,8 @@ public protocol EventStore: Sendable {
   /// group is as safe as the store makes anything; when it throws, nothing of it is stored and the
   /// same group may be tried again.
   ///
-  /// Idempotent: records by identity, results by id (the first stays), statuses by their order.
+  /// Idempotent: records by identity, results by id (the first stays), statuses by their order, the
+  /// progress of sequences by id (the furthest stays).
   func commit(_ group: [Submission]) throws -> CommitOutcome
 
   /// Last number committed for the node's incarnation; nil when this store has not met it.
@@ -165,6 +167,13 @@ public protocol EventStore: Sendable {
   func audit(_ serials: ClosedRange<UInt64>) async throws -> [Clusterdriver_V1_LogAudit]
 
   func result(id: CommandID) async throws -> Clusterdriver_V1_CommandResult?
+
+  /// Command sequences that nodes have told the progress of, by id, with their results; 0 = of all
+  /// controllers.
+  func sequences(serial: UInt64) async throws -> [Clusterdriver_V1_SequenceRecord]
+
+  /// How far a sequence came, as it was last told.
+  func progress(id: CommandID) async throws -> Clusterdriver_V1_SequenceProgress?
 
   /// The table of cards if it is not the one of `version`, with its own version.
   func cards(since version: Int?) async throws -> (version: Int, rules: [CardRule])?

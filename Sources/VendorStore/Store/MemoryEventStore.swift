@@ -64,6 +64,14 @@ public final class MemoryEventStore: EventStore {
     state.withLock { $0.records.results[id] }
   }
 
+  public func sequences(serial: UInt64) async throws -> [Clusterdriver_V1_SequenceRecord] {
+    state.withLock { $0.records.sequences(serial: serial) }
+  }
+
+  public func progress(id: CommandID) async throws -> Clusterdriver_V1_SequenceProgress? {
+    state.withLock { $0.records.sequences[id]?.progress }
+  }
+
   public func cards(since version: Int?) async throws -> (version: Int, rules: [CardRule])? {
     state.withLock { $0.cardsVersion == version ? nil : ($0.cardsVersion, $0.cards) }
   }

@@ -17,6 +17,7 @@ struct MemoryRecords: RecordSink {
   private var logs: [[Log]] = []
   private var statuses: [UInt64: (status: Clusterdriver_V1_ControllerStatus, node: String)] = [:]
   private(set) var results: [CommandID: Clusterdriver_V1_CommandResult] = [:]
+  private(set) var sequences: [CommandID: Clusterdriver_V1_SequenceRecord] = [:]
   private(set) var cursors: [String: Cursor] = [:]
   private(set) var newest: NewestEvents
   private var lastSerial: UInt64 = 0
@@ -69,6 +70,22 @@ struct MemoryRecords: RecordSink {
       return .stored
     }
     return first.status == result.status ? .repeated : .conflicting
+  }
+
+  mutating func put(_ progress: Clusterdriver_V1_SequenceProgress, node: String) {
+    guard let id = CommandID(progress.id) else { return }
+    if let old = sequences[id], old.progress.done > progress.done { return }
+    sequences[id] = Clusterdriver_V1_SequenceRecord(progress, node: node)
+  }
+
+  func sequences(serial: UInt64) -> [Clusterdriver_V1_SequenceRecord] {
+    sequences.filter { serial == 0 || $0.value.progress.serial == serial }
+      .sorted { $0.key.bytes.lexicographicallyPrecedes($1.key.bytes) }
+      .map { id, record in
+        var record = record
+        if let result = results[id] { record.result = result }
+        return record
+      }
   }
 
   mutating func put(
@@ -157,5 +174,15 @@ struct NewestEvents: Sendable {
       result.append(batches[batch].rows[row], of: batches[batch])
     }
     return result
+  }
+}
+
+extension Clusterdriver_V1_SequenceRecord {
+  /// Of one that has not ended, as far as is known. That a node gave it back is news, and nothing to keep.
+  init(_ progress: Clusterdriver_V1_SequenceProgress, node: String) {
+    self.init()
+    self.progress = progress
+    self.progress.returned = false
+    nodeID = node
   }
 }

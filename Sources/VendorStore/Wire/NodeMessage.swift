@@ -9,6 +9,7 @@ public struct NodeMessage: Sendable {
     case events(EventRows)
     case results([Clusterdriver_V1_CommandResult])
     case statuses([Clusterdriver_V1_ControllerStatus])
+    case progress([Clusterdriver_V1_SequenceProgress])
   }
 
   public var number: UInt64
@@ -54,6 +55,11 @@ struct NodeMessageDeserializer: MessageDeserializer {
           serializedBytes: Array(reader.bytes()))
         for status in statuses.statuses { try status.check() }
         content = .statuses(statuses.statuses)
+      case (6, .bytes):
+        let progress = try Clusterdriver_V1_SequenceProgresses(
+          serializedBytes: Array(reader.bytes()))
+        for sequence in progress.sequences { try sequence.check() }
+        content = .progress(progress.sequences)
       default:
         try reader.skip(type)
       }
@@ -78,6 +84,17 @@ extension Clusterdriver_V1_CommandResult {
     }
     guard (1...5).contains(status.rawValue) else {
       throw WireError(what: "status \(status.rawValue) of a result is not known")
+    }
+  }
+}
+
+extension Clusterdriver_V1_SequenceProgress {
+  fileprivate func check() throws(WireError) {
+    guard id.count == 16 else {
+      throw WireError(what: "a sequence's id has \(id.count) bytes, not 16")
+    }
+    guard done <= total else {
+      throw WireError(what: "a sequence of controller \(serial) has done \(done) of \(total)")
     }
   }
 }

@@ -259,6 +259,31 @@ struct CommandMachineTests {
       machine.step(.taken(first, .mailbox), at: Self.at(.seconds(31))) == [.putBack(first.id)])
   }
 
+  @Test(
+    "a step that cannot be carried out goes back, soon even if it was sent; its result is not kept")
+  func steps() {
+    var machine = CommandMachine()
+    _ = machine.step(.connected(serial: 42, connection: 5), at: Self.t0)
+    let step = Self.command(1)
+    #expect(machine.step(.taken(step, .sequence), at: Self.t0) == [.post(step)])
+    _ = machine.step(.sent(step.id, connection: 5), at: Self.t0)
+    #expect(machine.step(.disconnected(serial: 42, connection: 5), at: Self.t0) == [])
+    #expect(machine.step(.tick, at: Self.at(.seconds(2))) == [.putBack(step.id)])
+    #expect(machine.step(.taken(step, .sequence), at: Self.at(.seconds(3))) == [.post(step)])
+    let failed = machine.step(.notPosted(step.id, .notConnected), at: Self.at(.seconds(3)))
+    #expect(failed == [.putBack(step.id)])
+    _ = machine.step(.connected(serial: 42, connection: 6), at: Self.at(.seconds(3)))
+    for _ in 0..<2 {
+      #expect(machine.step(.taken(step, .sequence), at: Self.at(.seconds(3))) == [.post(step)])
+      _ = machine.step(.sent(step.id, connection: 6), at: Self.at(.seconds(3)))
+      let results = Self.results(machine.step(Self.done, at: Self.at(.seconds(3))))
+      #expect(results.map(\.door) == [.sequence])
+    }
+    #expect(machine.isIdle && machine.taken == 0 && machine.finished == 0)
+    _ = machine.step(.stop, at: Self.at(.seconds(4)))
+    #expect(machine.step(.taken(step, .sequence), at: Self.at(.seconds(4))) == [.putBack(step.id)])
+  }
+
   @Test("letters that wait behind one that goes back go with it, and overtake nothing")
   func lettersBehind() {
     var machine = CommandMachine()

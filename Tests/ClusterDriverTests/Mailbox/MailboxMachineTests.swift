@@ -98,6 +98,41 @@ struct MailboxMachineTests {
   }
 
   @Test(
+    "how far a list has come is noted, the pipeline told when it is, and a list goes on from there")
+  func lists() throws {
+    var machine = Self.machine(here: [42])
+    let id = CommandID(high: 9, low: 1)
+    var command = Clusterdriver_V1_Command()
+    command.list.commands = [Clusterdriver_V1_Command](
+      repeating: .with { $0.queryStatus = .init() }, count: 30)
+    var opened = Self.opened(1)
+    opened.body = command.wireBytes()
+    opened.mark = .given(done: 12)
+    var calls = Self.calls(machine.step(.rang([42]), at: Self.t0))
+    let given = machine.step(.replied(calls[0].0, .opened([opened], read: 1)), at: Self.t0)
+    guard case .give(let commands) = given.first, case .list(_, let done)? = commands[0].sequence
+    else {
+      Issue.record("not given: \(given)")
+      return
+    }
+    #expect(done == 12 && commands[0].mayHaveBeenSent)
+    calls = Self.calls(machine.step(.pipeline(.came(id, done: 20)), at: Self.t0))
+    let note = MailboxCall.note([Self.letter(1)], done: [20], by: Self.range)
+    #expect(calls.map(\.1) == [note])
+    // It is asked again when it failed, unless there is news meanwhile.
+    #expect(machine.step(.replied(calls[0].0, .failed), at: Self.t0).isEmpty)
+    #expect(machine.step(.pipeline(.came(id, done: 28)), at: Self.t0).isEmpty)
+    calls = Self.calls(machine.step(.tick, at: Self.at(.seconds(1))))
+    #expect(calls.map(\.1) == [.note([Self.letter(1)], done: [28], by: Self.range)])
+    let noted = machine.step(.replied(calls[0].0, .noted), at: Self.at(.seconds(1)))
+    #expect(noted == [.noted([id], done: [28])])
+    // Of one that has ended there is nothing to note.
+    _ = machine.step(.pipeline(.ended(Self.result(1))), at: Self.at(.seconds(1)))
+    #expect(machine.step(.pipeline(.came(id, done: 29)), at: Self.at(.seconds(1))).isEmpty)
+    #expect(machine.toNote.isEmpty)
+  }
+
+  @Test(
     "for a controller that is away it is looked at only; it expires at its deadline, not before")
   func away() {
     var machine = Self.machine()
@@ -122,7 +157,7 @@ struct MailboxMachineTests {
 
   @Test(
     "past its deadline one with another owner's mark is offline: it may have been carried out",
-    arguments: [(OpenedLetter.Mark.none, CommandStatus.expired), (.given, .offline)])
+    arguments: [(OpenedLetter.Mark.none, CommandStatus.expired), (.given(done: 0), .offline)])
   func marked(mark: OpenedLetter.Mark, status: CommandStatus) {
     var machine = Self.machine(here: [42])
     let calls = Self.calls(machine.step(.rang([42]), at: Self.at(.seconds(6))))

@@ -49,7 +49,7 @@ struct MailboxModel {
             OpenedLetter(
               text: Array(letter.text.utf8), body: body, mark: self.marks[letter.id] ?? .none))
           if opening.marks, self.marks[letter.id] == nil, !body.isEmpty {
-            self.marks[letter.id] = .given
+            self.marks[letter.id] = .given(done: 0)
           }
         }
       }
@@ -65,6 +65,12 @@ struct MailboxModel {
           self.marks[letter.id] = .result(result)
           return .taken
         })
+    case .note(let letters, let done, let range):
+      guard owns(range) else { return .notOwner }
+      for (letter, done) in zip(letters, done) {
+        if case .given = self.marks[letter.id] { self.marks[letter.id] = .given(done: done) }
+      }
+      return .noted
     case .remove(let texts, let range):
       guard owns(range) else { return .notOwner }
       for text in texts {

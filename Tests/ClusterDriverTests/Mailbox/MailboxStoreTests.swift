@@ -152,7 +152,7 @@ struct MailboxStoreTests {
     let range = MailboxScene.range
     let calls: [MailboxCall] = [
       .open([opening], by: range), .decide([letter], results: [[1]], by: range),
-      .remove([text], by: range),
+      .note([letter], done: [1], by: range), .remove([text], by: range),
     ]
     let others: [(Owner, OwnedRange)] = [
       (Owner(NodeID("gate-2"), MailboxScene.me.incarnation), range),
@@ -171,7 +171,8 @@ struct MailboxStoreTests {
     let opened = OpenedLetter(text: text, body: self.body, mark: .none)
     #expect(await scene.run(calls[0]) == .opened([opened], read: 1))
     #expect(await scene.run(calls[1]) == .decided([.taken]))
-    #expect(await scene.run(calls[2]) == .removed)
+    #expect(await scene.run(calls[2]) == .noted)
+    #expect(await scene.run(calls[3]) == .removed)
     #expect(try await scene.letters().isEmpty)
     #expect(await scene.post("5", letter.id.hexadecimal, self.body) == "ended")
   }
@@ -192,6 +193,30 @@ struct MailboxStoreTests {
     #expect(await scene.run(.remove([Array(letter.text.utf8)], by: range)) == .removed)
     #expect(await scene.run(.decide([letter], results: [[9]], by: range)) == .decided([.ended]))
     for key in [1, 2] { #expect(try await scene.count(key, "HLEN") == 0) }
+  }
+
+  @Test("what is done of a list is noted for the next owner, while it has no result")
+  func notes() async throws {
+    let scene = try MailboxScene(StoreServer.shared.get())
+    try await scene.own()
+    _ = await scene.post("5", MailboxScene.id(1).hexadecimal, self.body)
+    let letter = try #require(try await scene.letters().first)
+    let range = MailboxScene.range
+    let open = MailboxCall.open(
+      [MailboxOpening(serial: 5, after: 0, count: 10, marks: true)], by: range)
+    func mark() async -> OpenedLetter.Mark? {
+      guard case .opened(let letters, _) = await scene.run(open) else { return nil }
+      return letters.first?.mark
+    }
+    // Before it was given there is nothing to note.
+    #expect(await scene.run(.note([letter], done: [3], by: range)) == .noted)
+    #expect(await mark() == OpenedLetter.Mark.none)
+    #expect(await mark() == .given(done: 0))
+    #expect(await scene.run(.note([letter], done: [17], by: range)) == .noted)
+    #expect(await mark() == .given(done: 17))
+    #expect(await scene.run(.decide([letter], results: [[1]], by: range)) == .decided([.taken]))
+    #expect(await scene.run(.note([letter], done: [18], by: range)) == .noted)
+    #expect(await mark() == .result([1]))
   }
 
   @Test("pages are bounded in letters and bytes; what is no letter is shown, and can be removed")

@@ -218,6 +218,7 @@ struct MailboxWorld {
         self.nodes[node].messages += 1
         self.tell(node, .sent(ids, message: self.nodes[node].messages))
       case .complain: break
+      case .noted: preconditionFailure("there are no lists")
       }
     }
   }

@@ -82,12 +82,15 @@ struct MetricsPageTests {
     commands.ended(.done, by: .redis, us: 51)
     commands.ended(.expired, by: .redis, us: 51)
     commands.ended(.offline, by: .admin, us: 99_000_000)
+    for _ in 0..<2 { commands.took(by: .sequence) }
+    commands.ended(.done, by: .sequence, us: nil)
     commands.passed(.taken)
     commands.passed(.unanswered)
     commands.received(.notMine)
     snapshot.commands = commands.snapshot()
     snapshot.commands.pending = 1
     snapshot.commands.away = 1
+    snapshot.commands.sequences = CommandMetrics.Sequences(held: 3, bytes: 4000, givenBack: 5)
     snapshot.redis = MetricsSnapshot.Link(
       isUp: true, sinceMs: 1_795_488_393_000, connectsTotal: 2, failuresTotal: 1)
     let page = MetricsPage.render(snapshot)
@@ -120,6 +123,7 @@ struct MetricsPageTests {
     cluster_driver_commands_taken_total{door="mailbox"} 0
     cluster_driver_commands_taken_total{door="admin"} 0
     cluster_driver_commands_taken_total{door="peer"} 0
+    cluster_driver_commands_taken_total{door="sequence"} 2
     # HELP cluster_driver_commands_ended_total Commands ended, by door and result.
     # TYPE cluster_driver_commands_ended_total counter
     cluster_driver_commands_ended_total{door="attach",result="done"} 0
@@ -147,6 +151,11 @@ struct MetricsPageTests {
     cluster_driver_commands_ended_total{door="peer",result="expired"} 0
     cluster_driver_commands_ended_total{door="peer",result="offline"} 0
     cluster_driver_commands_ended_total{door="peer",result="superseded"} 0
+    cluster_driver_commands_ended_total{door="sequence",result="done"} 1
+    cluster_driver_commands_ended_total{door="sequence",result="refused"} 0
+    cluster_driver_commands_ended_total{door="sequence",result="expired"} 0
+    cluster_driver_commands_ended_total{door="sequence",result="offline"} 0
+    cluster_driver_commands_ended_total{door="sequence",result="superseded"} 0
     # HELP cluster_driver_commands_passed_total Commands offered to their controllers' owners, by the answer.
     # TYPE cluster_driver_commands_passed_total counter
     cluster_driver_commands_passed_total{answer="busy"} 0
@@ -166,6 +175,15 @@ struct MetricsPageTests {
     # HELP cluster_driver_commands_pending Commands taken and not ended, now.
     # TYPE cluster_driver_commands_pending gauge
     cluster_driver_commands_pending 1
+    # HELP cluster_driver_sequences_pending Command sequences this node has, now.
+    # TYPE cluster_driver_sequences_pending gauge
+    cluster_driver_sequences_pending 3
+    # HELP cluster_driver_sequence_bytes Bytes of these.
+    # TYPE cluster_driver_sequence_bytes gauge
+    cluster_driver_sequence_bytes 4000
+    # HELP cluster_driver_sequences_given_back_total Command sequences given back to whoever keeps them, without a result.
+    # TYPE cluster_driver_sequences_given_back_total counter
+    cluster_driver_sequences_given_back_total 5
     # HELP cluster_driver_results_unacknowledged Results the vendor app has not acknowledged, now.
     # TYPE cluster_driver_results_unacknowledged gauge
     cluster_driver_results_unacknowledged 0
