@@ -22,8 +22,6 @@ RECOVERY_SECONDS = 60
 ON_ITS_WAY = 0.3
 # Then its deadline has passed.
 LATE_AT_MOST = 3
-# With fewer ranges taken over, or before they are, nothing is said of how they were shared.
-SPREAD_FROM = 3
 
 
 class Step:
@@ -35,8 +33,6 @@ class Step:
         self.settled = None
         self.times = []
         self.has_unplanned_ends = False
-        # Of a node that was killed alone: what each of the others had before, and what it got.
-        self.had, self.got = {}, {}
 
     @property
     def kind(self):
@@ -107,7 +103,6 @@ class Chaos:
         verdict = checker.check(
             self.database, folder / "ledger.jsonl", folder / "commands.jsonl", self.traffic.given, report,
             self.conflicts, self._may_be_lost, self._is_stale)
-        self._check_spread(verdict)
         verdict.counts["refused by the vendor app for a stale epoch"] = self.stale
         verdict.broken += self.broken
         return verdict
@@ -133,25 +128,17 @@ class Chaos:
         plan = []
         for fault, at in zip(step.faults, begins):
             plan.append((at, fault, self._begin))
-            plan.append((at + fault.seconds, fault, self._end))
+            plan.append((at + fault.seconds, fault, type(fault).end))
         step.began = time.time()
         for at, fault, what in sorted(plan, key=lambda entry: entry[0]):
             time.sleep(max(0.0, step.began + at - time.time()))
-            what(step, fault)
+            what(fault)
         step.ended = time.time()
 
-    def _begin(self, step, fault):
+    def _begin(self, fault):
         if fault.kind == "vendor.kill":
             self._count()
-        if fault.kind == "node.kill" and len(step.faults) == 1:
-            step.had = {node.name: self.cluster.owned(node) for node in self.cluster.nodes}
         fault.begin()
-
-    def _end(self, step, fault):
-        if step.had:
-            step.got = {node.name: self.cluster.owned(node) - step.had[node.name] for node in self.cluster.nodes
-                        if node.name != fault.target}
-        fault.end()
 
     def _settle(self, step):
         """Waits until of every controller something is stored that happened after the faults. False: in vain."""
@@ -177,14 +164,6 @@ class Chaos:
                 step.has_unplanned_ends = True
                 part.start()
         return over
-
-    def _check_spread(self, verdict):
-        """A death is felt by all who are left, not by one of them alone."""
-        deaths = [step for step in self.steps if sum(step.got.values()) >= SPREAD_FROM]
-        alone = [step for step in deaths if min(step.got.values()) <= 0]
-        verdict.counts["deaths whose ranges went to several"] = len(deaths) - len(alone)
-        if len(alone) > len(deaths) / 2:
-            verdict.blame("what the dead had went to one of the others alone", (f"{step}: {step.got}" for step in alone))
 
     def _await_results(self):
         """A result may be on its way until the last command's deadline, and a commit longer."""
