@@ -114,6 +114,24 @@ import Testing
     }
   }
 
+  @Test("one whose controller is nowhere waits for it")
+  func awaited() async throws {
+    try await withApp(MemoryEventStore()) { served async throws in
+      let first = served.node("a:1")
+      first.send(1, [status(1, .online)])
+      #expect(await first.isAcknowledged(through: 1))
+      first.finish()
+      #expect(try await eventually { try await served.stats().nodesAttached == 0 })
+      let command = Self.list(1)
+      async let answer = served.query.sendCommand(command)
+      let second = served.node("b:1")
+      second.send(1, [status(1, .online, epoch: 2)])
+      #expect(await eventually { second.commands == [command] })
+      second.send(2, [CommandTests.done(command)])
+      #expect(try await answer.status == .done)
+    }
+  }
+
   @Test("after a restart of the vendor app a list goes on where it was stored to be")
   func restarted() async throws {
     let scratch = try Scratch()

@@ -248,8 +248,8 @@ extension Clusterdriver_V1_VendorQuery {
         /// > Source IDL Documentation:
         /// >
         /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-        /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
-        /// > comes back or has another owner, for as long as the call waits.
+        /// > result (or the call's own deadline). For as long as the call waits a sequence waits for its controller,
+        /// > and is given again, where it was left, when that comes back or has another owner.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Clusterdriver_V1_Command` messages.
@@ -390,8 +390,8 @@ extension Clusterdriver_V1_VendorQuery {
         /// > Source IDL Documentation:
         /// >
         /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-        /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
-        /// > comes back or has another owner, for as long as the call waits.
+        /// > result (or the call's own deadline). For as long as the call waits a sequence waits for its controller,
+        /// > and is given again, where it was left, when that comes back or has another owner.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Clusterdriver_V1_Command` message.
@@ -534,8 +534,8 @@ extension Clusterdriver_V1_VendorQuery {
         /// > Source IDL Documentation:
         /// >
         /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-        /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
-        /// > comes back or has another owner, for as long as the call waits.
+        /// > result (or the call's own deadline). For as long as the call waits a sequence waits for its controller,
+        /// > and is given again, where it was left, when that comes back or has another owner.
         ///
         /// - Parameters:
         ///   - request: A `Clusterdriver_V1_Command` message.
@@ -984,8 +984,8 @@ extension Clusterdriver_V1_VendorQuery {
         /// > Source IDL Documentation:
         /// >
         /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-        /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
-        /// > comes back or has another owner, for as long as the call waits.
+        /// > result (or the call's own deadline). For as long as the call waits a sequence waits for its controller,
+        /// > and is given again, where it was left, when that comes back or has another owner.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Clusterdriver_V1_Command` message.
@@ -1216,8 +1216,8 @@ extension Clusterdriver_V1_VendorQuery {
         /// > Source IDL Documentation:
         /// >
         /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-        /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
-        /// > comes back or has another owner, for as long as the call waits.
+        /// > result (or the call's own deadline). For as long as the call waits a sequence waits for its controller,
+        /// > and is given again, where it was left, when that comes back or has another owner.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Clusterdriver_V1_Command` message.
@@ -1427,8 +1427,8 @@ extension Clusterdriver_V1_VendorQuery.ClientProtocol {
     /// > Source IDL Documentation:
     /// >
     /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-    /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
-    /// > comes back or has another owner, for as long as the call waits.
+    /// > result (or the call's own deadline). For as long as the call waits a sequence waits for its controller,
+    /// > and is given again, where it was left, when that comes back or has another owner.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Clusterdriver_V1_Command` message.
@@ -1647,8 +1647,8 @@ extension Clusterdriver_V1_VendorQuery.ClientProtocol {
     /// > Source IDL Documentation:
     /// >
     /// > Sends a command by the Attach stream of the node that has the controller, and waits for its
-    /// > result (or the call's own deadline). A sequence is given again, where it was left, when its controller
-    /// > comes back or has another owner, for as long as the call waits.
+    /// > result (or the call's own deadline). For as long as the call waits a sequence waits for its controller,
+    /// > and is given again, where it was left, when that comes back or has another owner.
     ///
     /// - Parameters:
     ///   - message: request message to send.

@@ -10,6 +10,17 @@ internal import Synchronization
 extension CommandDesk {
   private static let againAfter: Duration = .seconds(1)
 
+  /// Gives it to whoever has the controller, now or later, and waits for its result.
+  func keep(
+    _ command: Clusterdriver_V1_Command, _ id: CommandID
+  ) async throws -> Clusterdriver_V1_CommandResult {
+    let waiter = CommandWaiter()
+    let isFirst = try enter(waiter, id, command, stream: nil)
+    defer { leave(waiter, id) }
+    if isFirst { offer([id]) }
+    return try await waiter.resultUnlessCancelled()
+  }
+
   /// A node has told how far sequences are.
   func progressed(_ told: [Clusterdriver_V1_SequenceProgress], on stream: AttachedStream) {
     var returned: [CommandID] = []
@@ -22,11 +33,7 @@ extension CommandDesk {
         returned.append(id)
       }
     }
-    guard !returned.isEmpty else { return }
-    Task { [returned] in
-      try? await Task.sleep(for: Self.againAfter)
-      offer(returned)
-    }
+    offerLater(returned)
   }
 
   /// Sequences of controllers that have another node now go there.
@@ -58,7 +65,21 @@ extension CommandDesk {
         return (stream, entry.command)
       }
     }
-    for (stream, command) in offers { _ = stream.outbox.send(command) }
+    var refused: [CommandID] = []
+    for (stream, command) in offers where !stream.outbox.send(command) {
+      guard let id = CommandID(command.id) else { continue }
+      state.withLock { $0.waiting[id]?.stream = nil }
+      refused.append(id)
+    }
+    offerLater(refused)
+  }
+
+  private func offerLater(_ ids: [CommandID]) {
+    guard !ids.isEmpty else { return }
+    Task {
+      try? await Task.sleep(for: Self.againAfter)
+      offer(ids)
+    }
   }
 
   private func stream(of serial: UInt64) -> AttachedStream? {

@@ -44,6 +44,7 @@ final class CommandDesk: Sendable {
         code: .invalidArgument,
         message: "A command's id has 16 bytes (a random UUID); this one has \(command.id.count).")
     }
+    if command.isSequence { return try await keep(command, id) }
     guard let node = directory.node(of: command.serial) else {
       return .offline(command, "no node reports controller \(command.serial) online")
     }
@@ -61,15 +62,7 @@ final class CommandDesk: Sendable {
         code: .resourceExhausted,
         message: "Node \(node) does not take commands as fast as they come; try again later.")
     }
-    return try await withTaskCancellationHandler {
-      try await withRPCCancellationHandler {
-        try await waiter.result()
-      } onCancelRPC: {
-        waiter.cancel()
-      }
-    } onCancel: {
-      waiter.cancel()
-    }
+    return try await waiter.resultUnlessCancelled()
   }
 
   func resolve(_ results: [Clusterdriver_V1_CommandResult]) {
@@ -104,8 +97,8 @@ final class CommandDesk: Sendable {
   }
 
   /// True when nobody waits for this id yet, that is when it is to be sent.
-  private func enter(
-    _ waiter: CommandWaiter, _ id: CommandID, _ command: Clusterdriver_V1_Command, stream: UInt64
+  func enter(
+    _ waiter: CommandWaiter, _ id: CommandID, _ command: Clusterdriver_V1_Command, stream: UInt64?
   ) throws -> Bool {
     try state.withLock { state in
       if state.waiting[id] != nil {
@@ -125,7 +118,7 @@ final class CommandDesk: Sendable {
     }
   }
 
-  private func leave(_ waiter: CommandWaiter, _ id: CommandID) {
+  func leave(_ waiter: CommandWaiter, _ id: CommandID) {
     state.withLock { state in
       state.waiting[id]?.waiters.removeAll { $0 === waiter }
       if state.waiting[id]?.waiters.isEmpty == true { state.remove(id) }
@@ -155,6 +148,18 @@ final class CommandWaiter: Sendable {
       if let finished { continuation.resume(returning: finished) }
     }
     return try outcome.get()
+  }
+
+  func resultUnlessCancelled() async throws -> Clusterdriver_V1_CommandResult {
+    try await withTaskCancellationHandler {
+      try await withRPCCancellationHandler {
+        try await result()
+      } onCancelRPC: {
+        self.cancel()
+      }
+    } onCancel: {
+      cancel()
+    }
   }
 
   /// The first outcome counts.
