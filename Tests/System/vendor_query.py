@@ -46,6 +46,15 @@ class VendorQuery:
         """Sends a command by the Attach stream and returns its CommandResult."""
         return self._stub.SendCommand(command, timeout=self._seconds)
 
+    def send_later(self, command, seconds=60):
+        """The same, at once: what it returns has its result() later."""
+        return self._stub.SendCommand.future(command, timeout=seconds)
+
+    def sequences(self, serial=0):
+        """Command sequences whose progress was told: {id: SequenceRecord}."""
+        records = self._stub.ListSequences(vendor.ListSequencesRequest(serial=serial), timeout=self._seconds)
+        return {record.progress.id: record for record in records}
+
     def close(self):
         self._channel.close()
 
