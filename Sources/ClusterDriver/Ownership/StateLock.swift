@@ -15,8 +15,10 @@ final class StateLock: Sendable {
     let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o640)
     guard descriptor >= 0 else {
       throw Failure(
-        description: "\(path) cannot be opened: \(errorText(errno)); the node must be able to write there"
-          + " (--state-file)")
+        description: """
+          \(path) cannot be opened: \(errorText(errno)); the node must be able to write there \
+          (--state-file)
+          """)
     }
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
       let why = errno

@@ -108,6 +108,7 @@ struct ConfigurationReaderTests {
     ("connections-max", "1000000"), ("window", "1024/1"), ("parking", "true"), ("t1", "1m"),
     ("t2", "20ms"), ("t3", "1h"), ("in-flight-bytes", "64KiB"), ("log", "stderr"),
     ("log-level", "trace"), ("ready-file", "/tmp/ready"), ("insecure", "true"), ("check", "true"),
+    ("release", "true"),
   ]
 
   @Test("an empty variable counts as not set")

@@ -25,9 +25,12 @@ struct DaemonPartTests {
   func pulseForgets() {
     var pulse = Pulse()
     let t0 = ContinuousClock.now
-    #expect(pulse.look([Beat("loop", 1)], at: t0) == [])
-    #expect(pulse.look([], at: t0.advanced(by: .seconds(9))) == [])
-    #expect(pulse.look([Beat("loop", 1)], at: t0.advanced(by: .seconds(11))) == [])
+    func look(_ beats: [Beat], after seconds: Int) -> [String] {
+      pulse.look(beats, at: t0.advanced(by: .seconds(seconds)))
+    }
+    #expect(look([Beat("loop", 1)], after: 0) == [])
+    #expect(look([], after: 9) == [])
+    #expect(look([Beat("loop", 1)], after: 11) == [])
   }
 
   @Test("the pool is found to move, look by look")
@@ -106,33 +109,29 @@ struct DaemonPartTests {
 
 @Suite("Emptying a node that ends")
 struct DrainingTests {
-  private let t0 = ContinuousClock.now
-  private func at(_ seconds: Double) -> ContinuousClock.Instant {
-    self.t0.advanced(by: .milliseconds(Int64(seconds * 1000)))
+  /// So many ranges are there at first, and then so many after so many ms: what is waited for.
+  private static func waits(_ first: Int, _ looks: [(left: Int, ms: Int)]) -> [Bool] {
+    let t0 = ContinuousClock.now
+    var draining = Draining(left: first, at: t0)
+    return looks.map {
+      draining.goesOn(left: $0.left, at: t0.advanced(by: .milliseconds($0.ms)))
+    }
   }
 
   @Test("it is waited for as long as ranges go, and until none is left")
   func moves() {
-    var draining = Draining(left: 3, at: self.t0)
-    #expect(draining.goesOn(left: 3, at: self.at(1.9)))
-    #expect(draining.goesOn(left: 2, at: self.at(1.95)))
-    #expect(draining.goesOn(left: 1, at: self.at(3.9)))
-    #expect(!draining.goesOn(left: 0, at: self.at(3.95)))
+    #expect(
+      Self.waits(3, [(3, 1900), (2, 1950), (1, 3900), (0, 3950)]) == [true, true, true, false])
   }
 
   @Test("when nothing has gone for the patience nothing will, whatever came meanwhile")
   func stalls() {
-    var draining = Draining(left: 3, at: self.t0)
-    #expect(draining.goesOn(left: 5, at: self.at(1)))
-    #expect(!draining.goesOn(left: 5, at: self.at(2)))
+    #expect(Self.waits(3, [(5, 1000), (5, 2000)]) == [true, false])
   }
 
   @Test("it ends at its limit, however much is left")
   func limit() {
-    var draining = Draining(left: 1000, at: self.t0)
-    for second in 1..<60 {
-      #expect(draining.goesOn(left: 1000 - second, at: self.at(Double(second))))
-    }
-    #expect(!draining.goesOn(left: 940, at: self.at(60)))
+    let looks = (1...60).map { (left: 1000 - $0, ms: $0 * 1000) }
+    #expect(Self.waits(1000, looks) == Array(repeating: true, count: 59) + [false])
   }
 }

@@ -5,19 +5,21 @@ import Testing
 
 @Suite("A node that dies again and again")
 struct LivesTests {
+  /// Processes that begin at these ms: which of them are to pause.
+  private static func pauses(_ begins: [UInt64], _ text: String = "") -> [Bool] {
+    var lives = Lives(text)
+    return begins.map { lives.begin(at: $0) }
+  }
+
   @Test("it is one when five processes began within half a minute and none ended in order")
   func dies() {
-    var lives = Lives()
-    for begin in 0..<5 { #expect(!lives.begin(at: UInt64(100_000 + begin * 1000))) }
-    #expect(lives.begin(at: 105_000))
-    // It goes on dying.
-    #expect(lives.begin(at: 110_000))
+    let begins: [UInt64] = [100_000, 101_000, 102_000, 103_000, 104_000, 105_000, 110_000]
+    #expect(Self.pauses(begins) == [false, false, false, false, false, true, true])
   }
 
   @Test("deaths that lie further apart are not counted together")
   func apart() {
-    var lives = Lives()
-    for begin in 0..<20 { #expect(!lives.begin(at: UInt64(begin) * 7_000)) }
+    #expect(!Self.pauses((0..<20).map { $0 * 7_000 }).contains(true))
   }
 
   @Test("what is written down is read again, and what is no time of this boot is left out")
@@ -26,7 +28,8 @@ struct LivesTests {
     for begin in 0..<5 { _ = lives.begin(at: UInt64(1000 + begin)) }
     #expect(Lives(lives.text) == lives)
     var damaged = Lives("1000 x 1001\n-3 99999999 1002 1003 99999999999999999999\n")
-    #expect(!damaged.begin(at: 2000))
+    let isDying = damaged.begin(at: 2000)
+    #expect(!isDying)
     #expect(damaged.beganAt == [1000, 1001, 1002, 1003, 2000])
   }
 
