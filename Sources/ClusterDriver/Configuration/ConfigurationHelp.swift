@@ -29,6 +29,8 @@ enum ConfigurationHelp {
       "",
       "SIGHUP has the files read again, and the certificates of Redis' TLS. In force at once are",
       "\(names); all else needs a restart.",
+      "SIGTERM ends the node; with --parking its connections are left to the next process, unless",
+      "SIGUSR1 came before, which says that there is none.",
       "",
       "Examples:",
       "  cluster-driver --redis memory: --vendor grpc://127.0.0.1:7001",
