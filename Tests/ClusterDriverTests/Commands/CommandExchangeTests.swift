@@ -182,8 +182,11 @@ struct ResultHandOverTests {
       a.links.handOver(a.pipeline.unacknowledgedResults, within: .seconds(30))
     }
     #expect(kept == results.count)
-    #expect(b.pipeline.unacknowledgedResults == results)
-    #expect(b.outbox.counters.messages > 1 && b.outbox.counters.results == results.count)
+    // At least once: what was not answered in time is said again.
+    var told: Set<[UInt8]> = []
+    let first = b.pipeline.unacknowledgedResults.filter { told.insert(Array($0.id)).inserted }
+    #expect(first == results)
+    #expect(b.outbox.counters.messages > 1 && b.outbox.counters.results >= results.count)
   }
 
   @Test("without a peer that answers nothing is said to be kept, within the time that is given")
