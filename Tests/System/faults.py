@@ -88,6 +88,8 @@ KINDS = {
     "node.kill": _process("kill", "start", 0, 8),
     "node.stop": _stop,
     "node.pause": _process("pause", "resume", 0.3, 10),
+    # Longer than a lease, and shorter than its controllers wait: they hear what it does when it goes on.
+    "node.stall": _process("pause", "resume", 1.8, 2.9),
     "node.cut": _cut(),
     "node.mute": _cut(hears=False),
     "node.deaf": _cut(sends=False),
