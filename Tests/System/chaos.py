@@ -195,12 +195,15 @@ class Chaos:
 
     def _is_stale(self, line):
         """Carried out under an epoch that the store had replaced a while before, and not because it was on its way for
-        so long."""
-        at = line["at_ms"] / 1000
-        if not self.epochs.replaced(line["serial"], line["owner_epoch"], at - ON_ITS_WAY):
+        so long: in the network, or in another node than its owner, through which the controller came in."""
+        at, serial, epoch = line["at_ms"] / 1000, line["serial"], line["owner_epoch"]
+        if not self.epochs.replaced(serial, epoch, at - ON_ITS_WAY):
             return False
-        return not any(step.began < at < (step.settled or step.ended) + LATE_AT_MOST for step in self.steps
-                       if any(fault.kind in faults.DELAYS for fault in step.faults))
+        owner = self.epochs.owner(serial, epoch)
+        near = [fault for step in self.steps if step.began < at < (step.settled or step.ended) + LATE_AT_MOST
+                for fault in step.faults]
+        return not any(fault.kind in faults.DELAYS or (fault.kind in faults.STALLS and fault.target != owner)
+                       for fault in near)
 
     def _count(self):
         """Adds up the counters of this life of the vendor app."""

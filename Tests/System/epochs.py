@@ -17,8 +17,8 @@ class Epochs(threading.Thread):
         super().__init__(daemon=True)
         self._redis = redis
         self._ranges = {}
-        # Of each serial, when it was first seen under which highest epoch.
-        self._rises = {serial: [(0.0, 0)] for serial in serials}
+        # Of each serial, when it was first seen under which highest epoch, and whose.
+        self._rises = {serial: [(0.0, 0, None)] for serial in serials}
         self._ends = threading.Event()
 
     def run(self):
@@ -41,7 +41,11 @@ class Epochs(threading.Thread):
 
     def replaced(self, serial, epoch, at):
         """Whether the serial was owned under a higher epoch before that time."""
-        return any(seen < at and higher > epoch for seen, higher in self._rises[serial])
+        return any(seen < at and higher > epoch for seen, higher, _ in self._rises[serial])
+
+    def owner(self, serial, epoch):
+        """Who had the serial under that epoch; None when that was never seen."""
+        return next((owner for _, each, owner in self._rises[serial] if each == epoch), None)
 
     def _connect(self):
         with self._redis.on_host():
@@ -51,11 +55,11 @@ class Epochs(threading.Thread):
         ranges = {}
         for line in connection.call("HVALS", RANGES):
             words = line.split()
-            ranges[int(words[0]), int(words[1])] = int(words[2])
-        for (first, last), epoch in ranges.items():
-            if self._ranges.get((first, last)) == epoch:
+            ranges[int(words[0]), int(words[1])] = int(words[2]), words[3].decode()
+        for (first, last), (epoch, owner) in ranges.items():
+            if self._ranges.get((first, last)) == (epoch, owner):
                 continue
             for serial, rises in self._rises.items():
                 if first <= serial <= last and epoch > rises[-1][1]:
-                    rises.append((at, epoch))
+                    rises.append((at, epoch, owner))
         self._ranges = ranges

@@ -11,6 +11,8 @@ LOSES_COMMANDS = {
 }
 # What was sent before one of these may arrive long after it.
 DELAYS = {"node.cut", "node.mute", "node.deaf", "node.cut-redis", "node.cut-vendor", "node.cut-peers", "node.cut-fleet"}
+# What was to pass through one of these goes on when it does.
+STALLS = {"node.pause", "node.stall"}
 # With which all is lost that Redis held, or some of it.
 EMPTIES_REDIS = {"redis.kill", "redis.flush", "redis.failover", "redis.split"}
 
