@@ -134,6 +134,19 @@ static bool is_away(const cscp_thread *t, const cscp_target *target) {
     return false;
 }
 
+/* Whether a controller is to be kept from it; one of them now and then is not. */
+static bool is_shunned(cscp_thread *t, const cscp_target *target) {
+    for (size_t i = 0; i < CSCP_AWAY_MAX; i++) {
+        if (t->now.boot_ms >= t->away[i].until_ms || !cscp_target_is(&t->away[i].target, target))
+            continue;
+        if (t->now.boot_ms < t->away[i].try_at_ms)
+            return true;
+        t->away[i].try_at_ms = t->now.boot_ms + CSCP_LINK_TRY_MS;
+        return false;
+    }
+    return false;
+}
+
 static void forget_away(cscp_thread *t, const cscp_target *target) {
     for (size_t i = 0; i < CSCP_AWAY_MAX; i++)
         if (cscp_target_is(&t->away[i].target, target))
@@ -151,6 +164,7 @@ static void note_away(cscp_thread *t, const cscp_target *target) {
             place = i;
     t->away[place].target = *target;
     t->away[place].until_ms = t->now.boot_ms + CSCP_LINK_AWAY_MS;
+    t->away[place].try_at_ms = t->now.boot_ms + CSCP_LINK_TRY_MS;
 }
 
 /* --- Finding the owner */
@@ -199,7 +213,7 @@ static void begin(cscp_thread *t, cscp_conn *c) {
 }
 
 void cscp_link_seek(cscp_thread *t, cscp_conn *c, const cscp_way *way) {
-    if (!c->link && way->alive && is_away(t, &way->target)) {
+    if (!c->link && way->alive && is_shunned(t, &way->target)) {
         cscp_conn_end(t, c, CSCP_REASON_OUT_OF_REACH, CSCP_LINK_AWAY_SPREAD_MS);
         return;
     }

@@ -25,8 +25,10 @@ enum {
     CSCP_LINK_RECHECK_MS = 100,
     /* A controller that is sent elsewhere comes within this; it may well come here again. */
     CSCP_LINK_AWAY_SPREAD_MS = 500,
-    /* So long an owner that was out of reach is not tried for others. */
+    /* So long an owner that was out of reach is not tried for others, but for one now and then: a balancer that
+     * prefers nodes with few connections sends them all here. */
     CSCP_LINK_AWAY_MS = 5000,
+    CSCP_LINK_TRY_MS = 250,
 };
 
 typedef struct cscp_link {

@@ -73,6 +73,7 @@ struct cscp_thread {
     struct {
         cscp_target target; /* port 0: none */
         uint64_t until_ms;
+        uint64_t try_at_ms; /* when one controller is to find out whether it still is */
     } away[CSCP_AWAY_MAX]; /* owners that are out of reach */
     uint32_t suppressed;
     cscp_mail mail;
