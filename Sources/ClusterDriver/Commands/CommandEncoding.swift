@@ -82,7 +82,7 @@ enum CommandEncoding {
   }
 
   /// Commands whose effect is wanted now or not at all.
-  private static func needsDeadline(_ code: UInt16) -> Bool {
+  static func needsDeadline(_ code: UInt16) -> Bool {
     [Code.unlock, Code.answerAccess, Code.setOutput].contains(code)
   }
 

@@ -63,6 +63,16 @@ struct ControllerCommand: Sendable, Equatable {
   var mayHaveBeenSent = false
   /// It is a sequence, carried out in steps; code and body are of no meaning then.
   var sequence: SequenceContent?
+
+  /// A deadline of what is wanted now or not at all that is further ahead than this says that a clock
+  /// is wrong, this node's or the giver's: a door would open whenever its controller comes back.
+  static let momentaryLimit = Duration.seconds(3600)
+
+  /// Whether its deadline is not to be believed.
+  func isTooFarAhead(at now: Moment) -> Bool {
+    self.sequence == nil && CommandEncoding.needsDeadline(self.code)
+      && self.notAfterMs > now.utcMs + Self.momentaryLimit.microseconds / 1000
+  }
 }
 
 /// How a command came in: the vendor app's Attach stream, a Redis channel, the mailbox, an operator, a

@@ -502,7 +502,7 @@ public nonisolated struct Clusterdriver_V1_Command: Sendable {
   public var lane: Clusterdriver_V1_Lane = .unspecified
 
   /// The command is not carried out at or after this host time (ms UTC); 0 = no deadline. Unlock,
-  /// output and answer commands must have one.
+  /// output and answer commands must have one, at most an hour ahead.
   public var notAfterMs: UInt64 = 0
 
   public var action: Clusterdriver_V1_Command.OneOf_Action? = nil
