@@ -46,7 +46,6 @@ public struct LeaderDuties: Sendable, Equatable {
   private let timing: Timing
   private let limits: Limits
   private let planner: Planner
-  var movesMax: Int { limits.movesMax }
   /// When each move under way was first seen.
   private var movesSeenAt: [UInt64: Instant] = [:]
   /// No ranges are moved for balance, and none are split or merged, while this is set.
@@ -187,6 +186,26 @@ public struct LeaderDuties: Sendable, Equatable {
     return plan(
       records, LeaderDuties.movable(records, alive: alive), alive: alive,
       unhealthy: watch.unhealthy(at: now, settle: timing.healthSettle))
+  }
+
+  /// How long it takes until all `moves` are done, after those that are `underWay`: as many at a time as may be,
+  /// each `length` long, and the next when a heartbeat has shown that these are over.
+  public func duration(
+    of moves: [Planner.Move], underWay: Int, length: Duration
+  ) -> Duration {
+    var rounds = underWay > 0 ? 1 : 0
+    var room = 0
+    var weight = 0.0
+    for move in moves where !isPaused || move.reason == .drain {
+      weight += Double(move.weight)
+      if room == 0 || weight > limits.movingWeightMax {
+        rounds += 1
+        room = limits.movesMax
+        weight = Double(move.weight)
+      }
+      room -= 1
+    }
+    return max(length, timing.renewEvery) * rounds
   }
 
   private mutating func moves(

@@ -182,12 +182,15 @@ public struct NodeMachine: Sendable, Equatable {
   /// An operator has had balancing paused.
   public var isPaused: Bool { duties.isPaused }
 
-  /// Moves under way at a time, when this node leads.
-  public var movesMax: Int { duties.movesMax }
-
   /// What a leader that sees what this node sees will move, most urgent first.
   public func plannedMoves(at now: Instant) -> [Planner.Move] {
     duties.plan(ownership.table.values, watch: watch, at: now).moves
+  }
+
+  /// How long those take, and what is under way before them, with moves of this length.
+  public func movingTime(of moves: [Planner.Move], length: Duration) -> Duration {
+    let underWay = ownership.table.values.count { $0.move != nil }
+    return duties.duration(of: moves, underWay: underWay, length: length)
   }
 
   // MARK: Step

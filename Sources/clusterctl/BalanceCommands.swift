@@ -154,21 +154,13 @@ extension Records {
       "left": .unsigned(UInt64(plan.moves.count)),
       "left_weight": .unsigned(plan.moves.reduce(0) { $0 &+ $1.weight }),
       "move_ms": .optional(plan.moveMs),
-      "eta_ms": eta(plan).map(Value.unsigned) ?? .null,
+      "eta_ms": .optional(plan.timeLeftMs),
     ])
-  }
-
-  /// As many at a time as may be, each as long as those that were seen; nil when none was seen.
-  private static func eta(_ plan: Clusterdriver_V1_ClusterPlan) -> UInt64? {
-    let moves = UInt64(plan.moves.count) + UInt64(plan.underWay)
-    let atATime = UInt64(max(plan.underWayMax, 1))
-    guard moves > 0, plan.moveMs > 0, !plan.paused else { return nil }
-    return (moves + atATime - 1) / atATime * plan.moveMs
   }
 
   static func title(_ plan: Clusterdriver_V1_ClusterPlan) -> String {
     var text = "Moves to make: \(plan.moves.count), \(plan.underWay) under way"
-    if let ms = eta(plan) { text += ", about \(Times.age(ms))" }
+    if plan.timeLeftMs > 0 { text += ", about \(Times.age(plan.timeLeftMs))" }
     return plan.paused ? text + ", BALANCING IS STOPPED" : text
   }
 }

@@ -89,7 +89,7 @@ private struct TwoControllers: Clusterdriver_V1_DriverAdmin.SimpleServiceProtoco
     .with {
       $0.nodeID = "door-1:5001"
       $0.underWay = 1
-      $0.underWayMax = 2
+      $0.timeLeftMs = 800
       $0.moveMs = 400
       $0.moves = ([1, 100] as [UInt64]).map { first in
         .with {

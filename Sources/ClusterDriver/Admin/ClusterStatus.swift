@@ -51,8 +51,9 @@ extension Clusterdriver_V1_ClusterPlan {
       }
     }
     self.underWay = UInt32(view.table.values.count { $0.move != nil })
-    self.underWayMax = UInt32(view.movesMax)
     self.moveMs = moveMs ?? 0
+    let length = Duration.milliseconds(Int64(clamping: self.moveMs))
+    self.timeLeftMs = view.movingTime(of: moves, length: length).microseconds / 1000
     self.paused = view.isPaused
   }
 }

@@ -88,11 +88,13 @@ package struct OwnershipView: Sendable {
     self.machine = machine
   }
 
-  /// Moves under way at a time.
-  package var movesMax: Int { self.machine.movesMax }
-
   /// What a leader that sees this will move, most urgent first. Takes milliseconds with thousands of ranges.
   package func plannedMoves(at now: Instant) -> [Planner.Move] {
     self.machine.plannedMoves(at: now)
+  }
+
+  /// How long those take, and what is under way before them, with moves of this length.
+  package func movingTime(of moves: [Planner.Move], length: Duration) -> Duration {
+    self.machine.movingTime(of: moves, length: length)
   }
 }

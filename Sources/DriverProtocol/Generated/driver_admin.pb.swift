@@ -243,10 +243,12 @@ public nonisolated struct Clusterdriver_V1_ClusterPlan: Sendable {
   /// Most urgent first; those under way are not among them.
   public var moves: [Clusterdriver_V1_PlannedMove] = []
 
-  /// Moves under way, and how many may be at a time.
+  /// Moves under way.
   public var underWay: UInt32 = 0
 
-  public var underWayMax: UInt32 = 0
+  /// Until all are done, those under way too, as far as can be said; while balancing is paused, those that empty
+  /// nodes. 0: there are none.
+  public var timeLeftMs: UInt64 = 0
 
   /// Mean length of a move as this node has seen them, ms; 0: it has seen none.
   public var moveMs: UInt64 = 0
@@ -937,7 +939,7 @@ nonisolated extension Clusterdriver_V1_GetPlanRequest: SwiftProtobuf.Message, Sw
 
 nonisolated extension Clusterdriver_V1_ClusterPlan: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ClusterPlan"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}moves\0\u{3}under_way\0\u{3}under_way_max\0\u{3}move_ms\0\u{1}paused\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}moves\0\u{3}under_way\0\u{3}time_left_ms\0\u{3}move_ms\0\u{1}paused\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -948,7 +950,7 @@ nonisolated extension Clusterdriver_V1_ClusterPlan: SwiftProtobuf.Message, Swift
       case 1: try { try decoder.decodeSingularStringField(value: &self.nodeID) }()
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.moves) }()
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.underWay) }()
-      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.underWayMax) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.timeLeftMs) }()
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.moveMs) }()
       case 6: try { try decoder.decodeSingularBoolField(value: &self.paused) }()
       default: break
@@ -966,8 +968,8 @@ nonisolated extension Clusterdriver_V1_ClusterPlan: SwiftProtobuf.Message, Swift
     if self.underWay != 0 {
       try visitor.visitSingularUInt32Field(value: self.underWay, fieldNumber: 3)
     }
-    if self.underWayMax != 0 {
-      try visitor.visitSingularUInt32Field(value: self.underWayMax, fieldNumber: 4)
+    if self.timeLeftMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.timeLeftMs, fieldNumber: 4)
     }
     if self.moveMs != 0 {
       try visitor.visitSingularUInt64Field(value: self.moveMs, fieldNumber: 5)
@@ -982,7 +984,7 @@ nonisolated extension Clusterdriver_V1_ClusterPlan: SwiftProtobuf.Message, Swift
     if lhs.nodeID != rhs.nodeID {return false}
     if lhs.moves != rhs.moves {return false}
     if lhs.underWay != rhs.underWay {return false}
-    if lhs.underWayMax != rhs.underWayMax {return false}
+    if lhs.timeLeftMs != rhs.timeLeftMs {return false}
     if lhs.moveMs != rhs.moveMs {return false}
     if lhs.paused != rhs.paused {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
