@@ -10,7 +10,8 @@ LATE = 0.5
 
 
 class Arrivals(threading.Thread):
-    """Reads what is new, ten times a second, by its own connection to the database.
+    """Reads what is new, ten times a second, by its own connection to the database; less often where a reading takes long,
+    so that it does not take the machine from those it watches.
 
     `since(at)` has the events seen since then; what is older than the last `forget()` is gone.
     """
@@ -25,8 +26,9 @@ class Arrivals(threading.Thread):
         self._ends = threading.Event()
 
     def run(self):
-        db = None
-        while not self._ends.wait(EVERY):
+        db, took = None, 0.0
+        while not self._ends.wait(max(EVERY, 3 * took)):
+            began = time.monotonic()
             try:
                 db = db or self._open()
                 self._read(db)
@@ -35,6 +37,7 @@ class Arrivals(threading.Thread):
                 if db:
                     db.close()
                 db = None
+            took = time.monotonic() - began
 
     def end(self):
         self._ends.set()

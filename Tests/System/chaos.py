@@ -154,7 +154,8 @@ class Chaos:
         step.times = self.arrivals.held_up(step.ended if step.counted_from == "end" else step.began)
         self.say(f"{step}: held up {sum(t > 0 for t in step.times)}, at most {max(step.times):.2f} s "
                  f"from its {step.counted_from}; all well {step.settled - step.ended:.2f} s after its end")
-        for part in (*self.cluster.nodes, self.cluster.redis, self.cluster.vendor, self.cluster.fleet):
+        for part in (*self.cluster.nodes, *self.cluster.balancers, self.cluster.redis, self.cluster.vendor,
+                     self.cluster.fleet):
             if not part.process.is_running:
                 self.broken.append(f"ended by itself in\n    {step}\n"
                                    f"{part.process.failure(str(part.process.popen.returncode))}")

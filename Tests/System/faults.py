@@ -3,16 +3,16 @@
 import signal
 
 # What hinders the vendor app keeps everybody from being served: how soon is counted from the fault's end.
-HINDERS_ALL = {"vendor.kill", "vendor.pause"}
+HINDERS_ALL = {"vendor.kill", "vendor.pause", "balancer.kill", "balancer.pause"}
 # With these a command may be gone before anybody has its result: it was in the memory of a process that was killed,
 # or on a line that broke.
 LOSES_COMMANDS = {
     "node.kill", "redis.kill", "redis.failover", "redis.split", "node.cut", "node.mute", "node.deaf", "node.cut-redis",
 }
 # What was sent before one of these may arrive long after it.
-DELAYS = {"node.cut", "node.mute", "node.deaf", "node.cut-redis", "node.cut-vendor", "node.cut-peers", "node.cut-fleet"}
+DELAYS = {"node.cut", "node.mute", "node.deaf", "node.cut-redis", "node.cut-vendor", "node.cut-peers", "node.cut-balancer"}
 # What was to pass through one of these goes on when it does.
-STALLS = {"node.pause", "node.stall"}
+STALLS = {"node.pause", "node.stall", "balancer.pause"}
 # With which all is lost that Redis held, or some of it.
 EMPTIES_REDIS = {"redis.kill", "redis.flush", "redis.failover", "redis.split"}
 
@@ -74,6 +74,15 @@ def _stop(kind, cluster, chance):
                  lambda: node.process.popen.send_signal(signal.SIGTERM), begin_again)
 
 
+def _clock(kind, cluster, chance):
+    """The time of day of a host jumps, as when somebody sets it, and back again."""
+    target = chance.choice([*cluster.nodes, cluster.vendor])
+    days = chance.choice((-1, 1))
+    clock = cluster.lab.clocks[target.name]
+    return Fault(kind, f"{target.name} by {days:+} d", chance.uniform(0.5, 8),
+                 lambda: clock.set(days * 86400), lambda: clock.set(0))
+
+
 def _flush(kind, cluster, chance):
     return Fault(kind, "redis", 0, lambda: cluster.redis.call("FLUSHALL"), None)
 
@@ -84,6 +93,10 @@ def _redis(cluster, chance):
 
 def _vendor(cluster, chance):
     return cluster.vendor
+
+
+def _balancer(cluster, chance):
+    return chance.choice(cluster.balancers)
 
 
 KINDS = {
@@ -98,7 +111,7 @@ KINDS = {
     "node.cut-redis": _cut(lambda cluster, node: cluster.redis.hosts()),
     "node.cut-vendor": _cut(lambda cluster, node: ["vendor"]),
     "node.cut-peers": _cut(lambda cluster, node: [other.name for other in cluster.nodes if other is not node]),
-    "node.cut-fleet": _cut(lambda cluster, node: ["fleet"]),
+    "node.cut-balancer": _cut(lambda cluster, node: [balancer.name for balancer in cluster.balancers]),
     # It keeps nothing on disk: it comes back empty.
     "redis.kill": _process("kill", "start", 0, 5, _redis),
     "redis.pause": _process("pause", "resume", 0.3, 5, _redis),
@@ -108,16 +121,20 @@ KINDS = {
     "redis.split": _process("pause", "resume", 3, 8, _redis),
     "vendor.kill": _process("kill", "start", 0, 5, _vendor),
     "vendor.pause": _process("pause", "resume", 0.3, 5, _vendor),
+    "balancer.kill": _process("kill", "start", 0, 3, _balancer),
+    "balancer.pause": _process("pause", "resume", 0.3, 5, _balancer),
 }
 
 
+# Of hosts whose clocks can be set.
+CLOCKS = {"host.clock": _clock}
 # Of one server, and of a master with a replica.
 ALONE, REPLICATED = {"redis.kill", "redis.pause"}, {"redis.failover", "redis.split"}
 
 
-def kinds(sentinels):
+def kinds(sentinels=False, clocks=False):
     """What can be done to such a cluster."""
-    return sorted(set(KINDS) - (ALONE if sentinels else REPLICATED))
+    return sorted(set(KINDS) - (ALONE if sentinels else REPLICATED) | set(CLOCKS if clocks else ()))
 
 
 def choose(cluster, chance, kinds, pairs=0.35):
@@ -134,4 +151,4 @@ def choose(cluster, chance, kinds, pairs=0.35):
 
 
 def _make(kind, cluster, chance):
-    return KINDS[kind](kind, cluster, chance)
+    return {**KINDS, **CLOCKS}[kind](kind, cluster, chance)

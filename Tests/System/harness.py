@@ -227,8 +227,10 @@ class Balancer(Part):
         super().__init__(lab, name)
         self.nodes = list(nodes)
         self.socket_path = lab.folder / f"{name}.sock"
+        self._paused = None
         self.configuration = lab.folder / f"{name}.cfg"
-        self.port = free_port()
+        with self.on_host():
+            self.port = free_port()
         self.start()
 
     def start(self):
@@ -244,11 +246,11 @@ class Balancer(Part):
     def _configured(self):
         text = self.EXAMPLE.read_text()
         servers = "".join(
-            f"    server {name} 127.0.0.1:{node.port} port {node.metrics_address.rsplit(':', 1)[1]}\n"
+            f"    server {name} {node.address}:{node.port} port {node.metrics_address.rsplit(':', 1)[1]}\n"
             for name, node in self._named()
         )
         wanted = [
-            (r"bind :::5001 v4v6", f"bind 127.0.0.1:{self.port}"),
+            (r"bind :::5001 v4v6", f"bind {self.address}:{self.port}"),
             (r"stats socket /run/haproxy/admin\.sock", f"stats socket {self.socket_path}"),
             (r"(    server node\d \S+:5001 port 9001\n)+", servers),
         ]
@@ -312,6 +314,14 @@ class Balancer(Part):
         children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         super().kill()
         wait_for(lambda: not any(_is_alive(child) for child in children), 10, what=f"{self.name}'s workers ended")
+
+    def pause(self):
+        """Stops the worker, who has the connections, until resume()."""
+        self._paused = self.worker()
+        os.kill(self._paused, signal.SIGSTOP)
+
+    def resume(self):
+        os.kill(self._paused, signal.SIGCONT)
 
     def reload(self):
         """Takes the configuration anew: another worker listens, the former one keeps its connections."""
