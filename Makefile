@@ -50,7 +50,7 @@ sim: ## simulate clusters for SIM_HOURS (default 300); SEED=… one of them agai
 chaos: ## break a cluster on hosts of its own for DURATION (default 600) s; SEED=… the same faults again; needs root
 	@scripts/setup test
 	@scripts/build
-	@scripts/chaos --seed $(or $(SEED),1) --seconds $(or $(DURATION),600)
+	@scripts/chaos --seed $(or $(SEED),1) --seconds $(or $(DURATION),600) --clocks
 
 model: ## search the models of the ownership protocol with spin; MODEL_SCOPE=long in greater scopes
 	@scripts/setup model

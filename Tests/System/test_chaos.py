@@ -26,11 +26,11 @@ def cluster_with_controllers(hosted, controllers, seed=SEED, **options):
 
 
 @pytest.mark.parametrize(("seed", "options"), [
-    (1, {}), (2, {}), (7, {}), (3, {"sentinels": True}), (4, {"tolerance": 1}),
+    (1, {}), (2, {}), (7, {"clocks": True}), (3, {"sentinels": True}), (4, {"tolerance": 1}),
 ])
 def test_a_cluster_keeps_its_promises_whatever_breaks(hosted, seed, options):
     chaos = Chaos(cluster_with_controllers(hosted, CONTROLLERS, seed, **options), seed)
-    chaos.run(SECONDS, faults.kinds(options.get("sentinels", False)))
+    chaos.run(SECONDS, faults.kinds(options.get("sentinels", False), options.get("clocks", False)))
     verdict = chaos.verdict()
     print(f"seed {seed}\n{chaos.table()}\n{verdict}")
     assert not verdict.broken, f"seed {seed}:\n{verdict}\n{hosted.logs()}"
