@@ -5,9 +5,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+const char *csys_program_path(void) { return (const char *)getauxval(AT_EXECFN); }
 
 const char *csys_error_text(int error) {
     const char *text = strerrordesc_np(error < 0 ? -error : error);

@@ -21,6 +21,12 @@ private struct TwoControllers: Clusterdriver_V1_DriverAdmin.SimpleServiceProtoco
     }
   }
 
+  func restartNode(
+    request: Clusterdriver_V1_RestartNodeRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_NodeStatus {
+    throw RPCError(code: .unimplemented, message: "this one is not restarted")
+  }
+
   func listControllers(
     request: Clusterdriver_V1_ListNodeControllersRequest,
     response: RPCWriter<Clusterdriver_V1_NodeController>, context: ServerContext

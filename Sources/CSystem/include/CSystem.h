@@ -142,6 +142,10 @@ ssize_t csys_title_init(int argc, char *_Nullable *_Nullable argv);
  * the room there is. Returns the number of bytes shown, or -ENODATA before csys_title_init(). */
 ssize_t csys_title_set(const char *title);
 
+/* The path that the process's program was started by, as it was given to exec(): links in it are not
+ * followed. Static; NULL when the kernel does not say. */
+const char *_Nullable csys_program_path(void);
+
 /* What an errno value, of either sign, means: "Connection refused". Static. */
 const char *csys_error_text(int error);
 /* Resident memory in bytes. */

@@ -13,7 +13,34 @@ struct AdminService: Clusterdriver_V1_DriverAdmin.SimpleServiceProtocol {
   func getNode(
     request: Clusterdriver_V1_GetNodeRequest, context: ServerContext
   ) async throws -> Clusterdriver_V1_NodeStatus {
-    self.node.status()
+    guard let (other, peers) = try self.other(request.nodeID) else { return self.node.status() }
+    return try await peers.describe(other)
+  }
+
+  func restartNode(
+    request: Clusterdriver_V1_RestartNodeRequest, context: ServerContext
+  ) async throws -> Clusterdriver_V1_NodeStatus {
+    if let (other, peers) = try self.other(request.nodeID) {
+      return try await peers.restart(other, incarnation: request.incarnation)
+    }
+    let node = self.node
+    return try NodeDesk(describe: { node.status() }, restart: { node.restart() })
+      .restart(incarnation: request.incarnation)
+  }
+
+  /// Another node than this one, and the way there; nil: it is this one.
+  private func other(_ name: String) throws -> (NodeID, any NodePeers)? {
+    if name.isEmpty || name == self.node.status().nodeID { return nil }
+    let view = try self.cluster()
+    let node = NodeID(name)
+    let known = Set(view.peers.sessions.map(\.node)).union(view.list.nodes)
+    guard known.contains(node), let peers = self.node.peers else {
+      throw RPCError(
+        code: .notFound,
+        message: "the cluster has no node \"\(name.prefix(128))\"; it has "
+          + known.sorted().map(\.name).joined(separator: ", "))
+    }
+    return (node, peers)
   }
 
   func listControllers(

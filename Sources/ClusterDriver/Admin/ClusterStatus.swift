@@ -29,6 +29,7 @@ extension Clusterdriver_V1_ClusterStatus {
     }
     self.paused = view.isPaused
     self.removed = view.list.removed.map(\.name)
+    self.unserved = UInt64(view.table.values.count { !view.isServed($0, at: now) })
     guard withRanges else { return }
     self.ranges = view.table.values.sorted { $0.first < $1.first }.map {
       Clusterdriver_V1_ClusterRange($0)
@@ -112,5 +113,16 @@ extension Clusterdriver_V1_ClusterRange {
     self.weight = record.load.weight
     self.successors = record.successors.map(\.name)
     self.movingTo = record.move?.to.name ?? ""
+  }
+}
+
+extension OwnershipView {
+  /// Whether the range's owner is there, in the life in which it became the owner.
+  fileprivate func isServed(_ record: RangeRecord, at now: Instant) -> Bool {
+    guard let owner = record.owner else { return false }
+    if owner == self.me { return true }
+    guard let session = self.peers.session(of: owner.node), !session.released else { return false }
+    return session.value.incarnation == owner.incarnation
+      && !self.peers.isDead(owner.node, at: now)
   }
 }

@@ -30,6 +30,11 @@ protocol NodeView: Sendable {
   /// What an operator wants of the whole cluster. Returns at once; what it has come to shows in `cluster`.
   func order(_ order: OperatorOrder)
 
+  /// The way to the other nodes; nil when it is on its own.
+  var peers: (any NodePeers)? { get }
+  /// Ends the node as SIGTERM does: with --parking its next process goes on. Returns at once.
+  func restart()
+
   /// Where the node offers the events it takes.
   var tail: TailHub { get }
 }

@@ -94,6 +94,7 @@ final class Daemon {
     let node = self.node
     self.link = Awaited { await node.link.run() }
     self.node.mailbox?.start()
+    self.node.ownership.serve(NodeDesk(self.node))
     self.node.ownership.begin()
     self.node.taker.start()
     self.node.state = .serving

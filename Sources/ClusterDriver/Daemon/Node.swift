@@ -30,6 +30,7 @@ final class Node: Sendable {
   let mailbox: Mailbox?
   let taker: EventTaker
   let logQueue: LogQueue
+  private let log: Logger
   private let changing = Mutex(
     (
       state: State.starting, eventsPerSecond: 0.0,
@@ -112,6 +113,7 @@ final class Node: Sendable {
     self.redis = redis
     self.mailbox = mailbox
     self.logQueue = log.queue
+    self.log = log.logger("node")
   }
 
   var state: State {
@@ -143,6 +145,12 @@ final class Node: Sendable {
     try self.redis?.renewTLS()
     try self.mailbox?.renewTLS()
     try self.ownership.renewTLS()
+  }
+
+  /// As SIGTERM does; the daemon's thread takes it up from there.
+  func restart() {
+    self.log.notice("an operator has this node restart")
+    kill(getpid(), SIGTERM)
   }
 
   /// Every loop of the node that must move, but for the controllers' threads and the admin service. What

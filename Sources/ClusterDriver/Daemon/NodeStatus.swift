@@ -30,6 +30,12 @@ extension Node: NodeView {
     }
     status.role = self.role
     status.ranges = UInt64(self.ownership.view?.acting.count ?? 0)
+    status.program = ProgramFile.own.path
+    status.programReplaced = ProgramFile.own.state != .same
+    let why = ProgramFile.own.whyNotRestartable(isParked: self.layer.isParked)
+    status.restartable = why == nil
+    status.whyNotRestartable = why ?? ""
+    status.controllersLeft = layer.left + UInt64(self.layer.resumption.ended)
     return status
   }
 
@@ -88,6 +94,8 @@ extension Node: NodeView {
 
   func drain(_ isDraining: Bool) { self.ownership.drain(isDraining) }
 
+  var peers: (any NodePeers)? { self.ownership.peers }
+
   func order(_ order: OperatorOrder) { self.ownership.order(order) }
 
   func send(_ command: Clusterdriver_V1_Command) async -> Clusterdriver_V1_CommandResult {
@@ -103,6 +111,20 @@ extension Node: NodeView {
       result.detail = (error as? CommandEncoding.Refusal)?.detail ?? "the caller gave up"
       result.atMs = Moment.utcMsNow()
       return result
+    }
+  }
+}
+
+extension cscp_counters {
+  /// Connections that ended without this node's doing.
+  fileprivate var left: UInt64 {
+    let reasons = [
+      CSCP_REASON_PEER_CLOSED, CSCP_REASON_CONNECTION_ERROR, CSCP_REASON_PING_TIMEOUT,
+      CSCP_REASON_SLOW_READER,
+    ]
+    return withUnsafeBytes(of: self.closed) { bytes in
+      let counts = bytes.bindMemory(to: UInt64.self)
+      return reasons.reduce(0) { $0 + counts[Int($1.rawValue)] }
     }
   }
 }

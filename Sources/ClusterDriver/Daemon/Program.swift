@@ -15,6 +15,7 @@ public enum Program {
 
   /// The whole life of the process, to its exit code. Call it first of all, on the main thread.
   public static func run() -> Int32 {
+    _ = ProgramFile.own
     // In this order: arguments are read before their room is given to the title, and signals are
     // blocked before there is a second thread.
     let arguments = Array(CommandLine.arguments.dropFirst())

@@ -97,6 +97,9 @@ final class ClusterKeeper: NodeOwnership {
 
   var beats: [Beat] { self.present?.beats ?? [] }
 
+  var peers: (any NodePeers)? { self.present?.nodePeers }
+  func serve(_ desk: NodeDesk) { self.present?.serve(desk) }
+
   func begin() {
     self.routes.start()
     self.present?.start()

@@ -93,6 +93,12 @@ package final class ClusterMember: Sendable {
   /// The way for commands to the other nodes.
   var commandPeers: any CommandPeers { self.links }
 
+  /// The way to the other nodes for an operator.
+  var nodePeers: any NodePeers { self.links }
+
+  /// What peers may ask of this node for an operator.
+  func serve(_ desk: NodeDesk) { self.server.serve(desk) }
+
   /// Results the vendor app has not acknowledged go to peers. BLOCKS, a second at most. Returns how many
   /// were taken.
   func handOver(_ results: [Clusterdriver_V1_CommandResult]) -> Int {

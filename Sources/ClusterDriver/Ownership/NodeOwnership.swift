@@ -24,6 +24,10 @@ protocol NodeOwnership: Sendable {
   func drain(_ isDraining: Bool)
   /// Whether the node can serve. Of one that cannot, the leader moves what it has to those who can.
   func serves(_ isHealthy: Bool)
+  /// The way to the other nodes for an operator; nil for a node that is none's.
+  var peers: (any NodePeers)? { get }
+  /// What the other nodes may ask of this one for an operator.
+  func serve(_ desk: NodeDesk)
   /// What an operator wants of the whole cluster; what it has come to shows in a later view.
   func order(_ order: OperatorOrder)
   /// Reads the files of Redis' TLS for the connections to come. BLOCKS on the disk. Throws what is wrong

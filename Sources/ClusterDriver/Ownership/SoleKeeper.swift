@@ -24,6 +24,7 @@ final class SoleKeeper: NodeOwnership {
   var view: OwnershipView? { nil }
   var history: OwnershipHistory? { nil }
   var beats: [Beat] { [] }
+  var peers: (any NodePeers)? { nil }
 
   func begin() {
     self.state.withLock { self.layer.own($0.ownership) }
@@ -33,6 +34,7 @@ final class SoleKeeper: NodeOwnership {
   func survey() {}
   func order(_ order: OperatorOrder) {}
   func drain(_ isDraining: Bool) {}
+  func serve(_ desk: NodeDesk) {}
   func serves(_ isHealthy: Bool) {}
   func renewTLS() {}
   func stop() {}

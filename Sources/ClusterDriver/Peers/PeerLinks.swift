@@ -147,6 +147,10 @@ final class PeerLinks: OwnershipPeers {
   }
 
   private func link(to node: NodeID) -> Link? { self.state.withLock { $0.links[node] } }
+
+  func client(of node: NodeID) -> GRPCClient<NGHTTP2ClientTransport>? {
+    self.link(to: node)?.client
+  }
 }
 
 // MARK: - Commands

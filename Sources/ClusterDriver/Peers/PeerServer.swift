@@ -78,6 +78,9 @@ final class PeerServer: Sendable {
 
   func serve(_ loop: OwnershipLoop) { self.service.serve(loop) }
 
+  /// From now on peers are told of the node, and may have it restart.
+  func serve(_ desk: NodeDesk) { self.service.serve(desk) }
+
   /// Grows at least once a second while its thread lives and is not stuck.
   var turns: UInt64 { self.transport.turns }
 
@@ -91,6 +94,7 @@ private final class PeerService: Clusterdriver_V1_DriverPeer.SimpleServiceProtoc
   private let me: NodeID
   private let commands: CommandPipeline?
   private let loop = Mutex<OwnershipLoop?>(nil)
+  private let desk = Mutex<NodeDesk?>(nil)
 
   init(me: NodeID, commands: CommandPipeline?) {
     self.me = me
@@ -98,6 +102,7 @@ private final class PeerService: Clusterdriver_V1_DriverPeer.SimpleServiceProtoc
   }
 
   func serve(_ loop: OwnershipLoop) { self.loop.withLock { $0 = loop } }
+  func serve(_ desk: NodeDesk) { self.desk.withLock { $0 = desk } }
 
   private func present() throws -> OwnershipLoop {
     if let loop = self.loop.withLock({ $0 }) { return loop }
@@ -177,6 +182,25 @@ private final class PeerService: Clusterdriver_V1_DriverPeer.SimpleServiceProtoc
       throw RPCError(code: .resourceExhausted, message: CommandDetail.vendorBehind)
     }
     return Clusterdriver_V1_PeerResultsKept()
+  }
+
+  func describe(
+    request: Clusterdriver_V1_PeerDescribe, context: ServerContext
+  ) async throws -> Clusterdriver_V1_NodeStatus {
+    try self.check(asked: request.asked)
+    return try self.openDesk().described()
+  }
+
+  func restart(
+    request: Clusterdriver_V1_PeerRestart, context: ServerContext
+  ) async throws -> Clusterdriver_V1_NodeStatus {
+    try self.check(asked: request.asked)
+    return try self.openDesk().restart(incarnation: request.incarnation)
+  }
+
+  private func openDesk() throws -> NodeDesk {
+    if let desk = self.desk.withLock({ $0 }) { return desk }
+    throw RPCError(code: .unavailable, message: "the node is starting")
   }
 
   private func pipeline() throws -> CommandPipeline {

@@ -35,6 +35,19 @@ public enum Clusterdriver_V1_DriverAdmin: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "RestartNode" metadata.
+        public enum RestartNode: Sendable {
+            /// Request type for "RestartNode".
+            public typealias Input = Clusterdriver_V1_RestartNodeRequest
+            /// Response type for "RestartNode".
+            public typealias Output = Clusterdriver_V1_NodeStatus
+            /// Descriptor for "RestartNode".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.DriverAdmin"),
+                method: "RestartNode",
+                type: .unary
+            )
+        }
         /// Namespace for "ListControllers" metadata.
         public enum ListControllers: Sendable {
             /// Request type for "ListControllers".
@@ -155,6 +168,7 @@ public enum Clusterdriver_V1_DriverAdmin: Sendable {
         /// Descriptors for all methods in the "clusterdriver.v1.DriverAdmin" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             GetNode.descriptor,
+            RestartNode.descriptor,
             ListControllers.descriptor,
             SendCommand.descriptor,
             Tail.descriptor,
@@ -192,6 +206,12 @@ extension Clusterdriver_V1_DriverAdmin {
     public protocol StreamingServiceProtocol: GRPCCore.RegistrableRPCService {
         /// Handle the "GetNode" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > This node, or another one of its cluster, which is asked. FAILED_PRECONDITION: this node is on its own,
+        /// > or the other one runs a program that cannot be asked. NOT_FOUND: the cluster has no such node.
+        /// > UNAVAILABLE: it cannot be reached from here.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Clusterdriver_V1_GetNodeRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -201,6 +221,27 @@ extension Clusterdriver_V1_DriverAdmin {
         /// - Returns: A streaming response of `Clusterdriver_V1_NodeStatus` messages.
         func getNode(
             request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_GetNodeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_NodeStatus>
+
+        /// Handle the "RestartNode" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends a node, this one or another of its cluster, as SIGTERM does with --parking: the next process goes
+        /// > on with its connections. What is returned is how it was just before. FAILED_PRECONDITION: it cannot be
+        /// > restarted, or another life of it is meant than the present one, so that asking again is safe; and as
+        /// > GetNode. UNAVAILABLE: perhaps it was told.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_RestartNodeRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_NodeStatus` messages.
+        func restartNode(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_RestartNodeRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_NodeStatus>
 
@@ -382,6 +423,12 @@ extension Clusterdriver_V1_DriverAdmin {
     public protocol ServiceProtocol: Clusterdriver_V1_DriverAdmin.StreamingServiceProtocol {
         /// Handle the "GetNode" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > This node, or another one of its cluster, which is asked. FAILED_PRECONDITION: this node is on its own,
+        /// > or the other one runs a program that cannot be asked. NOT_FOUND: the cluster has no such node.
+        /// > UNAVAILABLE: it cannot be reached from here.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Clusterdriver_V1_GetNodeRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -391,6 +438,27 @@ extension Clusterdriver_V1_DriverAdmin {
         /// - Returns: A response containing a single `Clusterdriver_V1_NodeStatus` message.
         func getNode(
             request: GRPCCore.ServerRequest<Clusterdriver_V1_GetNodeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_NodeStatus>
+
+        /// Handle the "RestartNode" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends a node, this one or another of its cluster, as SIGTERM does with --parking: the next process goes
+        /// > on with its connections. What is returned is how it was just before. FAILED_PRECONDITION: it cannot be
+        /// > restarted, or another life of it is meant than the present one, so that asking again is safe; and as
+        /// > GetNode. UNAVAILABLE: perhaps it was told.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_RestartNodeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Clusterdriver_V1_NodeStatus` message.
+        func restartNode(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_RestartNodeRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_NodeStatus>
 
@@ -570,6 +638,12 @@ extension Clusterdriver_V1_DriverAdmin {
     public protocol SimpleServiceProtocol: Clusterdriver_V1_DriverAdmin.ServiceProtocol {
         /// Handle the "GetNode" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > This node, or another one of its cluster, which is asked. FAILED_PRECONDITION: this node is on its own,
+        /// > or the other one runs a program that cannot be asked. NOT_FOUND: the cluster has no such node.
+        /// > UNAVAILABLE: it cannot be reached from here.
+        ///
         /// - Parameters:
         ///   - request: A `Clusterdriver_V1_GetNodeRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -579,6 +653,27 @@ extension Clusterdriver_V1_DriverAdmin {
         /// - Returns: A `Clusterdriver_V1_NodeStatus` to respond with.
         func getNode(
             request: Clusterdriver_V1_GetNodeRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Clusterdriver_V1_NodeStatus
+
+        /// Handle the "RestartNode" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends a node, this one or another of its cluster, as SIGTERM does with --parking: the next process goes
+        /// > on with its connections. What is returned is how it was just before. FAILED_PRECONDITION: it cannot be
+        /// > restarted, or another life of it is meant than the present one, so that asking again is safe; and as
+        /// > GetNode. UNAVAILABLE: perhaps it was told.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_RestartNodeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Clusterdriver_V1_NodeStatus` to respond with.
+        func restartNode(
+            request: Clusterdriver_V1_RestartNodeRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Clusterdriver_V1_NodeStatus
 
@@ -769,6 +864,17 @@ extension Clusterdriver_V1_DriverAdmin.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Clusterdriver_V1_DriverAdmin.Method.RestartNode.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_RestartNodeRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_NodeStatus>(),
+            handler: { request, context in
+                try await self.restartNode(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Clusterdriver_V1_DriverAdmin.Method.ListControllers.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_ListNodeControllersRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_NodeController>(),
@@ -884,6 +990,17 @@ extension Clusterdriver_V1_DriverAdmin.ServiceProtocol {
         return GRPCCore.StreamingServerResponse(single: response)
     }
 
+    public func restartNode(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_RestartNodeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_NodeStatus> {
+        let response = try await self.restartNode(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
     public func listControllers(
         request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_ListNodeControllersRequest>,
         context: GRPCCore.ServerContext
@@ -993,6 +1110,19 @@ extension Clusterdriver_V1_DriverAdmin.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_NodeStatus> {
         return GRPCCore.ServerResponse<Clusterdriver_V1_NodeStatus>(
             message: try await self.getNode(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func restartNode(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_RestartNodeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_NodeStatus> {
+        return GRPCCore.ServerResponse<Clusterdriver_V1_NodeStatus>(
+            message: try await self.restartNode(
                 request: request.message,
                 context: context
             ),
@@ -1137,6 +1267,12 @@ extension Clusterdriver_V1_DriverAdmin {
     public protocol ClientProtocol: Sendable {
         /// Call the "GetNode" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > This node, or another one of its cluster, which is asked. FAILED_PRECONDITION: this node is on its own,
+        /// > or the other one runs a program that cannot be asked. NOT_FOUND: the cluster has no such node.
+        /// > UNAVAILABLE: it cannot be reached from here.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Clusterdriver_V1_GetNodeRequest` message.
         ///   - serializer: A serializer for `Clusterdriver_V1_GetNodeRequest` messages.
@@ -1149,6 +1285,32 @@ extension Clusterdriver_V1_DriverAdmin {
         func getNode<Result>(
             request: GRPCCore.ClientRequest<Clusterdriver_V1_GetNodeRequest>,
             serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_GetNodeRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_NodeStatus>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_NodeStatus>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "RestartNode" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends a node, this one or another of its cluster, as SIGTERM does with --parking: the next process goes
+        /// > on with its connections. What is returned is how it was just before. FAILED_PRECONDITION: it cannot be
+        /// > restarted, or another life of it is meant than the present one, so that asking again is safe; and as
+        /// > GetNode. UNAVAILABLE: perhaps it was told.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_RestartNodeRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_RestartNodeRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_NodeStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func restartNode<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_RestartNodeRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_RestartNodeRequest>,
             deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_NodeStatus>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_NodeStatus>) async throws -> Result
@@ -1385,6 +1547,12 @@ extension Clusterdriver_V1_DriverAdmin {
 
         /// Call the "GetNode" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > This node, or another one of its cluster, which is asked. FAILED_PRECONDITION: this node is on its own,
+        /// > or the other one runs a program that cannot be asked. NOT_FOUND: the cluster has no such node.
+        /// > UNAVAILABLE: it cannot be reached from here.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Clusterdriver_V1_GetNodeRequest` message.
         ///   - serializer: A serializer for `Clusterdriver_V1_GetNodeRequest` messages.
@@ -1406,6 +1574,43 @@ extension Clusterdriver_V1_DriverAdmin {
             try await self.client.unary(
                 request: request,
                 descriptor: Clusterdriver_V1_DriverAdmin.Method.GetNode.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "RestartNode" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends a node, this one or another of its cluster, as SIGTERM does with --parking: the next process goes
+        /// > on with its connections. What is returned is how it was just before. FAILED_PRECONDITION: it cannot be
+        /// > restarted, or another life of it is meant than the present one, so that asking again is safe; and as
+        /// > GetNode. UNAVAILABLE: perhaps it was told.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_RestartNodeRequest` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_RestartNodeRequest` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_NodeStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func restartNode<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_RestartNodeRequest>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_RestartNodeRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_NodeStatus>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_NodeStatus>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Clusterdriver_V1_DriverAdmin.Method.RestartNode.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -1727,6 +1932,12 @@ extension Clusterdriver_V1_DriverAdmin {
 extension Clusterdriver_V1_DriverAdmin.ClientProtocol {
     /// Call the "GetNode" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > This node, or another one of its cluster, which is asked. FAILED_PRECONDITION: this node is on its own,
+    /// > or the other one runs a program that cannot be asked. NOT_FOUND: the cluster has no such node.
+    /// > UNAVAILABLE: it cannot be reached from here.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Clusterdriver_V1_GetNodeRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -1744,6 +1955,38 @@ extension Clusterdriver_V1_DriverAdmin.ClientProtocol {
         try await self.getNode(
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_GetNodeRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_NodeStatus>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RestartNode" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Ends a node, this one or another of its cluster, as SIGTERM does with --parking: the next process goes
+    /// > on with its connections. What is returned is how it was just before. FAILED_PRECONDITION: it cannot be
+    /// > restarted, or another life of it is meant than the present one, so that asking again is safe; and as
+    /// > GetNode. UNAVAILABLE: perhaps it was told.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_RestartNodeRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func restartNode<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_RestartNodeRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_NodeStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.restartNode(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_RestartNodeRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_NodeStatus>(),
             options: options,
             onResponse: handleResponse
@@ -2018,6 +2261,12 @@ extension Clusterdriver_V1_DriverAdmin.ClientProtocol {
 extension Clusterdriver_V1_DriverAdmin.ClientProtocol {
     /// Call the "GetNode" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > This node, or another one of its cluster, which is asked. FAILED_PRECONDITION: this node is on its own,
+    /// > or the other one runs a program that cannot be asked. NOT_FOUND: the cluster has no such node.
+    /// > UNAVAILABLE: it cannot be reached from here.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -2039,6 +2288,42 @@ extension Clusterdriver_V1_DriverAdmin.ClientProtocol {
             metadata: metadata
         )
         return try await self.getNode(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RestartNode" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Ends a node, this one or another of its cluster, as SIGTERM does with --parking: the next process goes
+    /// > on with its connections. What is returned is how it was just before. FAILED_PRECONDITION: it cannot be
+    /// > restarted, or another life of it is meant than the present one, so that asking again is safe; and as
+    /// > GetNode. UNAVAILABLE: perhaps it was told.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func restartNode<Result>(
+        _ message: Clusterdriver_V1_RestartNodeRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_NodeStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_RestartNodeRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.restartNode(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -27,6 +27,25 @@ public nonisolated struct Clusterdriver_V1_GetNodeRequest: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// Empty: the node that is asked.
+  public var nodeID: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_RestartNodeRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Empty: the node that is asked.
+  public var nodeID: String = String()
+
+  /// The life that is to end.
+  public var incarnation: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -147,6 +166,35 @@ public nonisolated struct Clusterdriver_V1_NodeStatus: @unchecked Sendable {
     set {_uniqueStorage()._ranges = newValue}
   }
 
+  /// Its program, as the service manager starts it, and whether the file there is another one than the one
+  /// that runs.
+  public var program: String {
+    get {_storage._program}
+    set {_uniqueStorage()._program = newValue}
+  }
+
+  public var programReplaced: Bool {
+    get {_storage._programReplaced}
+    set {_uniqueStorage()._programReplaced = newValue}
+  }
+
+  /// Whether its next process would go on with its connections; else why not, for people.
+  public var restartable: Bool {
+    get {_storage._restartable}
+    set {_uniqueStorage()._restartable = newValue}
+  }
+
+  public var whyNotRestartable: String {
+    get {_storage._whyNotRestartable}
+    set {_uniqueStorage()._whyNotRestartable = newValue}
+  }
+
+  /// Connections that have ended since it started without its doing: closed, reset or silent.
+  public var controllersLeft: UInt64 {
+    get {_storage._controllersLeft}
+    set {_uniqueStorage()._controllersLeft = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -216,6 +264,9 @@ public nonisolated struct Clusterdriver_V1_ClusterStatus: Sendable {
   /// Members that were taken off the list and have not come back, by name. While there are any, the others
   /// act by promises for two minutes at most when Redis is away.
   public var removed: [String] = []
+
+  /// Ranges that nobody owns, or a node in a life that is over.
+  public var unserved: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -562,18 +613,64 @@ fileprivate nonisolated let _protobuf_package = "clusterdriver.v1"
 
 nonisolated extension Clusterdriver_V1_GetNodeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetNodeRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    // Load everything into unknown fields
-    while try decoder.nextFieldNumber() != nil {}
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.nodeID) }()
+      default: break
+      }
+    }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.nodeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.nodeID, fieldNumber: 1)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Clusterdriver_V1_GetNodeRequest, rhs: Clusterdriver_V1_GetNodeRequest) -> Bool {
+    if lhs.nodeID != rhs.nodeID {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_RestartNodeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RestartNodeRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}incarnation\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.nodeID) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.incarnation) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.nodeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.nodeID, fieldNumber: 1)
+    }
+    if self.incarnation != 0 {
+      try visitor.visitSingularUInt64Field(value: self.incarnation, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_RestartNodeRequest, rhs: Clusterdriver_V1_RestartNodeRequest) -> Bool {
+    if lhs.nodeID != rhs.nodeID {return false}
+    if lhs.incarnation != rhs.incarnation {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -581,7 +678,7 @@ nonisolated extension Clusterdriver_V1_GetNodeRequest: SwiftProtobuf.Message, Sw
 
 nonisolated extension Clusterdriver_V1_NodeStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".NodeStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}incarnation\0\u{1}version\0\u{1}port\0\u{3}started_at_ms\0\u{1}state\0\u{1}controllers\0\u{3}events_total\0\u{3}events_per_second\0\u{3}events_acked_total\0\u{3}events_in_flight\0\u{3}commands_total\0\u{3}commands_pending\0\u{1}redis\0\u{1}vendor\0\u{3}rss_bytes\0\u{3}owner_epoch_min\0\u{3}owner_epoch_max\0\u{1}role\0\u{1}ranges\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}incarnation\0\u{1}version\0\u{1}port\0\u{3}started_at_ms\0\u{1}state\0\u{1}controllers\0\u{3}events_total\0\u{3}events_per_second\0\u{3}events_acked_total\0\u{3}events_in_flight\0\u{3}commands_total\0\u{3}commands_pending\0\u{1}redis\0\u{1}vendor\0\u{3}rss_bytes\0\u{3}owner_epoch_min\0\u{3}owner_epoch_max\0\u{1}role\0\u{1}ranges\0\u{1}program\0\u{3}program_replaced\0\u{1}restartable\0\u{3}why_not_restartable\0\u{3}controllers_left\0")
 
   fileprivate class _StorageClass {
     var _nodeID: String = String()
@@ -604,6 +701,11 @@ nonisolated extension Clusterdriver_V1_NodeStatus: SwiftProtobuf.Message, SwiftP
     var _ownerEpochMax: UInt64 = 0
     var _role: String = String()
     var _ranges: UInt64 = 0
+    var _program: String = String()
+    var _programReplaced: Bool = false
+    var _restartable: Bool = false
+    var _whyNotRestartable: String = String()
+    var _controllersLeft: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -634,6 +736,11 @@ nonisolated extension Clusterdriver_V1_NodeStatus: SwiftProtobuf.Message, SwiftP
       _ownerEpochMax = source._ownerEpochMax
       _role = source._role
       _ranges = source._ranges
+      _program = source._program
+      _programReplaced = source._programReplaced
+      _restartable = source._restartable
+      _whyNotRestartable = source._whyNotRestartable
+      _controllersLeft = source._controllersLeft
     }
   }
 
@@ -672,6 +779,11 @@ nonisolated extension Clusterdriver_V1_NodeStatus: SwiftProtobuf.Message, SwiftP
         case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._ownerEpochMax) }()
         case 19: try { try decoder.decodeSingularStringField(value: &_storage._role) }()
         case 20: try { try decoder.decodeSingularUInt64Field(value: &_storage._ranges) }()
+        case 21: try { try decoder.decodeSingularStringField(value: &_storage._program) }()
+        case 22: try { try decoder.decodeSingularBoolField(value: &_storage._programReplaced) }()
+        case 23: try { try decoder.decodeSingularBoolField(value: &_storage._restartable) }()
+        case 24: try { try decoder.decodeSingularStringField(value: &_storage._whyNotRestartable) }()
+        case 25: try { try decoder.decodeSingularUInt64Field(value: &_storage._controllersLeft) }()
         default: break
         }
       }
@@ -740,6 +852,21 @@ nonisolated extension Clusterdriver_V1_NodeStatus: SwiftProtobuf.Message, SwiftP
       if _storage._ranges != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._ranges, fieldNumber: 20)
       }
+      if !_storage._program.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._program, fieldNumber: 21)
+      }
+      if _storage._programReplaced != false {
+        try visitor.visitSingularBoolField(value: _storage._programReplaced, fieldNumber: 22)
+      }
+      if _storage._restartable != false {
+        try visitor.visitSingularBoolField(value: _storage._restartable, fieldNumber: 23)
+      }
+      if !_storage._whyNotRestartable.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._whyNotRestartable, fieldNumber: 24)
+      }
+      if _storage._controllersLeft != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._controllersLeft, fieldNumber: 25)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -769,6 +896,11 @@ nonisolated extension Clusterdriver_V1_NodeStatus: SwiftProtobuf.Message, SwiftP
         if _storage._ownerEpochMax != rhs_storage._ownerEpochMax {return false}
         if _storage._role != rhs_storage._role {return false}
         if _storage._ranges != rhs_storage._ranges {return false}
+        if _storage._program != rhs_storage._program {return false}
+        if _storage._programReplaced != rhs_storage._programReplaced {return false}
+        if _storage._restartable != rhs_storage._restartable {return false}
+        if _storage._whyNotRestartable != rhs_storage._whyNotRestartable {return false}
+        if _storage._controllersLeft != rhs_storage._controllersLeft {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -840,7 +972,7 @@ nonisolated extension Clusterdriver_V1_SetDrainingRequest: SwiftProtobuf.Message
 
 nonisolated extension Clusterdriver_V1_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ClusterStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}store\0\u{1}leader\0\u{1}term\0\u{1}list\0\u{3}acting_by_promises\0\u{3}lease_ms\0\u{1}members\0\u{1}ranges\0\u{1}paused\0\u{1}removed\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}store\0\u{1}leader\0\u{1}term\0\u{1}list\0\u{3}acting_by_promises\0\u{3}lease_ms\0\u{1}members\0\u{1}ranges\0\u{1}paused\0\u{1}removed\0\u{1}unserved\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -859,6 +991,7 @@ nonisolated extension Clusterdriver_V1_ClusterStatus: SwiftProtobuf.Message, Swi
       case 9: try { try decoder.decodeRepeatedMessageField(value: &self.ranges) }()
       case 10: try { try decoder.decodeSingularBoolField(value: &self.paused) }()
       case 11: try { try decoder.decodeRepeatedStringField(value: &self.removed) }()
+      case 12: try { try decoder.decodeSingularUInt64Field(value: &self.unserved) }()
       default: break
       }
     }
@@ -898,6 +1031,9 @@ nonisolated extension Clusterdriver_V1_ClusterStatus: SwiftProtobuf.Message, Swi
     if !self.removed.isEmpty {
       try visitor.visitRepeatedStringField(value: self.removed, fieldNumber: 11)
     }
+    if self.unserved != 0 {
+      try visitor.visitSingularUInt64Field(value: self.unserved, fieldNumber: 12)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -913,6 +1049,7 @@ nonisolated extension Clusterdriver_V1_ClusterStatus: SwiftProtobuf.Message, Swi
     if lhs.ranges != rhs.ranges {return false}
     if lhs.paused != rhs.paused {return false}
     if lhs.removed != rhs.removed {return false}
+    if lhs.unserved != rhs.unserved {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

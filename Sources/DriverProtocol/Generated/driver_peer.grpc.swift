@@ -1,6 +1,6 @@
 /// Node <-> node: what keeps ownership going while Redis is away, and commands on their way to the
-/// owner of their controller. Docs/OWNERSHIP.md says what each question and answer about ownership
-/// means; no instant of a node's own clock travels.
+/// owner of their controller; and what an operator asks of one node through another. Docs/OWNERSHIP.md says
+/// what each question and answer about ownership means; no instant of a node's own clock travels.
 
 // DO NOT EDIT.
 // swift-format-ignore-file
@@ -89,13 +89,41 @@ public enum Clusterdriver_V1_DriverPeer: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "Describe" metadata.
+        public enum Describe: Sendable {
+            /// Request type for "Describe".
+            public typealias Input = Clusterdriver_V1_PeerDescribe
+            /// Response type for "Describe".
+            public typealias Output = Clusterdriver_V1_NodeStatus
+            /// Descriptor for "Describe".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.DriverPeer"),
+                method: "Describe",
+                type: .unary
+            )
+        }
+        /// Namespace for "Restart" metadata.
+        public enum Restart: Sendable {
+            /// Request type for "Restart".
+            public typealias Input = Clusterdriver_V1_PeerRestart
+            /// Response type for "Restart".
+            public typealias Output = Clusterdriver_V1_NodeStatus
+            /// Descriptor for "Restart".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.DriverPeer"),
+                method: "Restart",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "clusterdriver.v1.DriverPeer" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             Ask.descriptor,
             Nudge.descriptor,
             PassOn.descriptor,
             AwaitResult.descriptor,
-            KeepResults.descriptor
+            KeepResults.descriptor,
+            Describe.descriptor,
+            Restart.descriptor
         ]
     }
 }
@@ -214,6 +242,38 @@ extension Clusterdriver_V1_DriverPeer {
             request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerResults>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_PeerResultsKept>
+
+        /// Handle the "Describe" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > DriverAdmin.GetNode and RestartNode, of the node that is asked. UNAVAILABLE: it is starting.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_PeerDescribe` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_NodeStatus` messages.
+        func describe(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerDescribe>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_NodeStatus>
+
+        /// Handle the "Restart" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_PeerRestart` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_NodeStatus` messages.
+        func restart(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerRestart>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_NodeStatus>
     }
 
     /// Service protocol for the "clusterdriver.v1.DriverPeer" service.
@@ -316,6 +376,38 @@ extension Clusterdriver_V1_DriverPeer {
             request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerResults>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_PeerResultsKept>
+
+        /// Handle the "Describe" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > DriverAdmin.GetNode and RestartNode, of the node that is asked. UNAVAILABLE: it is starting.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerDescribe` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Clusterdriver_V1_NodeStatus` message.
+        func describe(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerDescribe>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_NodeStatus>
+
+        /// Handle the "Restart" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerRestart` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Clusterdriver_V1_NodeStatus` message.
+        func restart(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerRestart>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_NodeStatus>
     }
 
     /// Simple service protocol for the "clusterdriver.v1.DriverPeer" service.
@@ -416,6 +508,38 @@ extension Clusterdriver_V1_DriverPeer {
             request: Clusterdriver_V1_PeerResults,
             context: GRPCCore.ServerContext
         ) async throws -> Clusterdriver_V1_PeerResultsKept
+
+        /// Handle the "Describe" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > DriverAdmin.GetNode and RestartNode, of the node that is asked. UNAVAILABLE: it is starting.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_PeerDescribe` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Clusterdriver_V1_NodeStatus` to respond with.
+        func describe(
+            request: Clusterdriver_V1_PeerDescribe,
+            context: GRPCCore.ServerContext
+        ) async throws -> Clusterdriver_V1_NodeStatus
+
+        /// Handle the "Restart" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_PeerRestart` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Clusterdriver_V1_NodeStatus` to respond with.
+        func restart(
+            request: Clusterdriver_V1_PeerRestart,
+            context: GRPCCore.ServerContext
+        ) async throws -> Clusterdriver_V1_NodeStatus
     }
 }
 
@@ -478,6 +602,28 @@ extension Clusterdriver_V1_DriverPeer.StreamingServiceProtocol {
                 )
             }
         )
+        router.registerHandler(
+            forMethod: Clusterdriver_V1_DriverPeer.Method.Describe.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_PeerDescribe>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_NodeStatus>(),
+            handler: { request, context in
+                try await self.describe(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Clusterdriver_V1_DriverPeer.Method.Restart.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_PeerRestart>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_NodeStatus>(),
+            handler: { request, context in
+                try await self.restart(
+                    request: request,
+                    context: context
+                )
+            }
+        )
     }
 }
 
@@ -533,6 +679,28 @@ extension Clusterdriver_V1_DriverPeer.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_PeerResultsKept> {
         let response = try await self.keepResults(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func describe(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerDescribe>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_NodeStatus> {
+        let response = try await self.describe(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func restart(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerRestart>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_NodeStatus> {
+        let response = try await self.restart(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -601,6 +769,32 @@ extension Clusterdriver_V1_DriverPeer.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_PeerResultsKept> {
         return GRPCCore.ServerResponse<Clusterdriver_V1_PeerResultsKept>(
             message: try await self.keepResults(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func describe(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerDescribe>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_NodeStatus> {
+        return GRPCCore.ServerResponse<Clusterdriver_V1_NodeStatus>(
+            message: try await self.describe(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func restart(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerRestart>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_NodeStatus> {
+        return GRPCCore.ServerResponse<Clusterdriver_V1_NodeStatus>(
+            message: try await self.restart(
                 request: request.message,
                 context: context
             ),
@@ -734,6 +928,48 @@ extension Clusterdriver_V1_DriverPeer {
             deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_PeerResultsKept>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerResultsKept>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Describe" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > DriverAdmin.GetNode and RestartNode, of the node that is asked. UNAVAILABLE: it is starting.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerDescribe` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_PeerDescribe` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_NodeStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func describe<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerDescribe>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_PeerDescribe>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_NodeStatus>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_NodeStatus>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Restart" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerRestart` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_PeerRestart` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_NodeStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func restart<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerRestart>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_PeerRestart>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_NodeStatus>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_NodeStatus>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -925,6 +1161,70 @@ extension Clusterdriver_V1_DriverPeer {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "Describe" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > DriverAdmin.GetNode and RestartNode, of the node that is asked. UNAVAILABLE: it is starting.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerDescribe` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_PeerDescribe` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_NodeStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func describe<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerDescribe>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_PeerDescribe>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_NodeStatus>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_NodeStatus>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Clusterdriver_V1_DriverPeer.Method.Describe.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "Restart" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerRestart` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_PeerRestart` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_NodeStatus` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func restart<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerRestart>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_PeerRestart>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_NodeStatus>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_NodeStatus>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Clusterdriver_V1_DriverPeer.Method.Restart.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -1074,6 +1374,60 @@ extension Clusterdriver_V1_DriverPeer.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerResults>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_PeerResultsKept>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Describe" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > DriverAdmin.GetNode and RestartNode, of the node that is asked. UNAVAILABLE: it is starting.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_PeerDescribe` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func describe<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerDescribe>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_NodeStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.describe(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerDescribe>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_NodeStatus>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Restart" method.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_PeerRestart` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func restart<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerRestart>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_NodeStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.restart(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerRestart>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_NodeStatus>(),
             options: options,
             onResponse: handleResponse
         )
@@ -1245,6 +1599,68 @@ extension Clusterdriver_V1_DriverPeer.ClientProtocol {
             metadata: metadata
         )
         return try await self.keepResults(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Describe" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > DriverAdmin.GetNode and RestartNode, of the node that is asked. UNAVAILABLE: it is starting.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func describe<Result>(
+        _ message: Clusterdriver_V1_PeerDescribe,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_NodeStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_PeerDescribe>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.describe(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Restart" method.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func restart<Result>(
+        _ message: Clusterdriver_V1_PeerRestart,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_NodeStatus>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_PeerRestart>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.restart(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -32,8 +32,16 @@ struct AdminServerTests {
       .with {
         $0.nodeID = "gate-1:5001"
         $0.state = "serving"
+        $0.incarnation = 7
+        $0.restartable = self.restarts.load(ordering: .relaxed) < 2
+        $0.whyNotRestartable = "it has been twice"
       }
     }
+
+    let restarts = Atomic<Int>(0)
+    func restart() { self.restarts.add(1, ordering: .relaxed) }
+    let way = Mutex<(any NodePeers)?>(nil)
+    var peers: (any NodePeers)? { self.way.withLock { $0 } }
 
     func sessions(
       from serial: UInt64, limit: Int
