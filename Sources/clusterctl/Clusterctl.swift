@@ -10,12 +10,13 @@ struct Clusterctl: AsyncParsableCommand {
       Nodes are found by --admin, else CLUSTER_DRIVER_ADMIN, else by the sockets of the nodes on this
       host.
       Exit status: 0 done, 1 refused or not well, 2 wrong usage, 3 expired, 4 offline, 5 node not
-      reached, 6 superseded.
+      reached, 6 superseded, 130 rollout was interrupted.
       """,
     version: "1.0.0",
     subcommands: [
       List.self, Topology.self, Ranges.self, Controllers.self, History.self, Watch.self, Send.self,
-      Tail.self, Plan.self, Rebalance.self, Drain.self, Undrain.self, Forget.self, Check.self,
+      Tail.self, Plan.self, Rebalance.self, Drain.self, Undrain.self, Rollout.self, Forget.self,
+      Check.self,
     ])
 
   static func main() async {

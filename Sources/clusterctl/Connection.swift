@@ -8,11 +8,13 @@ enum Connection {
 
   /// Connects, runs `body` and disconnects. A node that can't be reached is a ``Failure``.
   static func with<T: Sendable>(
-    _ address: NGHTTP2Address, _ body: @Sendable @escaping (Admin) async throws -> T
+    _ address: NGHTTP2Address, backoff: NGHTTP2Backoff = NGHTTP2Backoff(),
+    _ body: @Sendable @escaping (Admin) async throws -> T
   ) async throws -> T {
     do {
       var config = NGHTTP2ClientConfig()
       config.connectTimeout = .seconds(5)
+      config.backoff = backoff
       let transport = try NGHTTP2ClientTransport(target: address, config: config)
       return try await withGRPCClient(transport: transport) { client in
         try await body(Admin(wrapping: client))

@@ -108,6 +108,7 @@ enum Exit: Int32 {
   case offline = 4
   case unreachable = 5
   case superseded = 6
+  case interrupted = 130
 }
 
 /// An end that is said in one line on stderr.

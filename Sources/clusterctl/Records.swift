@@ -25,6 +25,9 @@ enum Records {
       "started_at": .optional(Times.rfc3339(node.startedAtMs)),
       "up_ms": .unsigned(now > node.startedAtMs ? now - node.startedAtMs : 0),
       "incarnation": .unsigned(node.incarnation),
+      "program": .optional(node.program),
+      "program_replaced": .bool(node.programReplaced),
+      "restartable": .bool(node.restartable),
       "admin": .text(address),
     ])
   }

@@ -172,7 +172,9 @@ class VendorApp(Part):
 
 
 class Node(Part):
-    """A driver node."""
+    """A driver node. `program`: the file it is started from, if not the one that was built."""
+
+    program = None
 
     def __init__(self, lab, name, redis, vendor, options=()):
         super().__init__(lab, name)
@@ -186,7 +188,7 @@ class Node(Part):
 
     def start(self):
         argv = [
-            binary("cluster-driver"), "--port", self.port, "--redis", self.redis,
+            self.program or binary("cluster-driver"), "--port", self.port, "--redis", self.redis,
             "--vendor", self.vendor, "--admin", self.admin, "--metrics", self.metrics_address,
             "--peers", "127.0.0.1:0",
             *self.options,

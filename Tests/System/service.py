@@ -5,13 +5,14 @@ import array
 import fcntl
 import os
 import select
+import shutil
 import signal
 import socket
 import threading
 import time
 
-from harness import Node
-from process import Failure, wait_for
+from harness import Node, binary
+from process import Failure, free_port, wait_for
 
 FIRST_PASSED = 3
 # Above all that a launcher moves them to.
@@ -140,3 +141,56 @@ class Unit(Node):
     def wait_served(self, controllers, seconds=20):
         wait_for(lambda: self.metrics()["cluster_driver_sessions"] == controllers, seconds,
                  f"{controllers} controllers are served again")
+
+
+class Service(Unit):
+    """A unit with Restart=always, started from a file of its own, as on a host of its own: what ends by itself is
+    started again 100 ms later, as often as it takes. `lives` are the processes it has had. To be closed before its
+    lab is."""
+
+    RESTART_SECONDS = 0.1
+
+    def __init__(self, lab, name, redis, vendor, options=()):
+        folder = lab.folder / f"{name}.host"
+        folder.mkdir()
+        self.program = folder / "cluster-driver"
+        self.install(binary("cluster-driver"))
+        self.lives = []
+        self._closes = threading.Event()
+        super().__init__(
+            lab, name, redis, vendor,
+            options=["--node-id", name, "--peers", f"127.0.0.1:{free_port()}",
+                     "--state-file", folder / "state", *options])
+        self._manager = threading.Thread(target=self._manage, daemon=True)
+        self._manager.start()
+
+    def install(self, program):
+        """Puts a program in the place of the one there is, as a package does: another file, renamed over it."""
+        beside = self.program.with_name("cluster-driver.new")
+        shutil.copy(program, beside)
+        os.chmod(beside, 0o755)
+        os.rename(beside, self.program)
+
+    def _start(self, argv, ready=None):
+        try:
+            return super()._start(argv, ready)
+        finally:
+            self.lives.append(self.process.pid)
+
+    def _manage(self):
+        while True:
+            self.process.popen.wait()
+            if self._closes.wait(self.RESTART_SECONDS):
+                return
+            try:
+                self.start()
+            except Failure:
+                # It has ended before it served, and is started again; or hangs, which ends with the lab.
+                pass
+
+    def close(self):
+        self._closes.set()
+        while self._manager.is_alive():
+            self.process.kill()
+            self._manager.join(0.1)
+        self.store.close()

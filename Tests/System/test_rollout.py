@@ -1,0 +1,186 @@
+"""Nodes are restarted one by one onto the program that was installed: nobody notices, and what goes wrong goes no
+further."""
+
+import contextlib
+import json
+import os
+import signal
+import time
+import types
+
+import pytest
+
+from harness import binary
+from process import wait_for
+from service import Service
+from test_cluster import assert_whole, owned, sessions
+from traffic import Traffic, executed
+from watch import Watch
+
+CONTROLLERS = 300
+NAMES = ["node-1", "node-2", "node-3"]
+
+
+class Cluster:
+    """Three nodes, each a unit with a program of its own, and controllers that come in by all of them."""
+
+    def __init__(self, lab, stack):
+        self.lab = lab
+        self.redis, self.vendor = lab.redis(), lab.vendor()
+        self.nodes = [Service(lab, name, self.redis, self.vendor, options=["--t2", "20ms"]) for name in NAMES]
+        for node in self.nodes:
+            stack.callback(node.close)
+        self.log = lab.folder / "commands.jsonl"
+        ports = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        self.fleet = lab.fleet(
+            ports, CONTROLLERS, 2, "600s", vendor=self.vendor,
+            options=["--commands-log", self.log, "--backoff-min", "100ms", "--backoff-max", "1s", "--drain", "30s"])
+        self.fleet.wait_connected(CONTROLLERS, 30)
+        self.serials = range(1000, 1000 + CONTROLLERS)
+        self.watch = Watch(self.redis, self.nodes, NAMES, (self.serials[0], self.serials[-1]))
+        wait_for(self._is_settled, 60, "every node has ranges, all are served, and nothing is left to move", every=0.2)
+        for node in self.nodes:
+            node.wait_parked(node.metrics()["cluster_driver_connections"])
+        self.watch.look()
+
+    def _is_settled(self):
+        if not all(owned(node) > 0 for node in self.nodes):
+            return False
+        if sum(sessions(node) for node in self.nodes) != CONTROLLERS:
+            return False
+        status = self.ctl("rebalance", "status")[0]
+        return status["under_way"] == 0 and status["left"] == 0
+
+    def ctl(self, *arguments):
+        code, out, error = self.lab.run("clusterctl", *arguments, "--admin", self.nodes[0].admin, "-f", "json")
+        assert code == 0, error
+        said = json.loads(out)
+        return said if isinstance(said, list) else [said]
+
+    def install(self, program=None):
+        for node in self.nodes:
+            node.install(program or binary("cluster-driver"))
+
+    def rollout(self, *options, asked=0):
+        """Runs it to its end, and looks all the while at who owns what. Returns its exit code, what it said line by
+        line, and what changed hands meanwhile."""
+        path = self.lab.folder / f"rollout-{time.monotonic_ns()}.jsonl"
+        moved = {}
+        with open(path, "wb") as output:
+            process = self.lab.start(
+                "rollout", [binary("clusterctl"), "rollout", "--admin", self.nodes[asked].admin, "-f", "json", *options],
+                stdout=output)
+            end = time.monotonic() + 120
+            while process.is_running and time.monotonic() < end:
+                moved.update(self.watch.look())
+                time.sleep(0.05)
+        code = process.wait(1)
+        return code, [json.loads(line) for line in path.read_text().splitlines()], moved
+
+    def lives(self):
+        return [len(node.lives) for node in self.nodes]
+
+    def report(self):
+        self.fleet.process.popen.send_signal(signal.SIGINT)
+        return self.fleet.report(90)
+
+    def leader(self):
+        self.watch.look()
+        return self.watch.leader
+
+
+@pytest.fixture
+def cluster(lab):
+    with contextlib.ExitStack() as stack:
+        yield Cluster(lab, stack)
+
+
+def order(lines):
+    return [line["node"] for line in lines if line["what"] == "restarting"]
+
+
+def broken(lab):
+    """A program that does not start."""
+    path = lab.folder / "broken"
+    path.write_text("#!/bin/sh\necho 'this program does not start' >&2\nexit 1\n")
+    os.chmod(path, 0o755)
+    return path
+
+
+def test_nobody_notices_a_rollout_and_a_second_one_has_nothing_to_do(lab, cluster, capsys):
+    code, lines, _ = cluster.rollout()
+    assert (code, lines[-1]["what"], lines[-1]["current"]) == (0, "nothing to do", NAMES), lines
+    cluster.install()
+    traffic = Traffic(
+        types.SimpleNamespace(lab=lab, nodes=cluster.nodes, redis=cluster.redis, serials=cluster.serials), seed=1,
+        published=10, posted=10, sent=1)
+    leader = cluster.leader()
+    began = time.monotonic()
+    code, lines, moved = cluster.rollout()
+    took = time.monotonic() - began
+    assert code == 0 and lines[-1]["what"] == "finished", lines
+    # The leader last, and what it had is its own still.
+    assert order(lines) == [name for name in NAMES if name != leader] + [leader], (leader, lines)
+    assert not moved, moved
+    assert cluster.lives() == [2, 2, 2]
+    again, more, _ = cluster.rollout()
+    assert (again, more[-1]["what"]) == (0, "nothing to do"), more
+    assert cluster.lives() == [2, 2, 2]
+    traffic.end()
+    report = cluster.report()
+    with capsys.disabled():
+        print(f"\n  rollout of 3 nodes, {CONTROLLERS} controllers: {took:.1f} s, {report['reconnects']} reconnects, "
+              f"{report['lost']} lost, {report['duplicated']} duplicated, gap {report['gap_ms']}, "
+              f"{len(traffic.given)} commands")
+    assert_whole(report)
+    assert report["reconnects"] == 0 and report["connects"] == CONTROLLERS, report
+    done = executed(cluster.log)
+    posted = [given for given in traffic.given if given.door == "mailbox" and given.heard]
+    assert posted and all(given.id in done for given in posted), [g for g in posted if g.id not in done]
+    told = [given for given in traffic.given if given.door == "clusterctl" and given.status == 1]
+    assert told and all(given.id in done for given in told), told
+
+
+def test_a_node_whose_program_does_not_start_ends_the_rollout_and_a_good_one_has_it_go_on(lab, cluster):
+    leader = cluster.leader()
+    first, second = [name for name in NAMES if name != leader]
+    asked = NAMES.index(leader)
+    cluster.install()
+    cluster.nodes[NAMES.index(second)].install(broken(lab))
+    code, lines, _ = cluster.rollout("--within", "5s", asked=asked)
+    last = lines[-1]
+    assert (code, last["what"], last["node"]) == (1, "stopped", second), lines
+    assert (last["restarted"], last["under_way"], last["untouched"]) == ([first], [second], [leader]), last
+    assert len(cluster.nodes[asked].lives) == 1
+    # As long as it does not live nobody else is restarted, and that is what is said.
+    code, out, error = lab.run("clusterctl", "rollout", "--admin", cluster.nodes[asked].admin, seconds=30)
+    assert code == 1 and "nothing was restarted" in error and second in error, (out, error)
+    assert len(cluster.nodes[asked].lives) == 1
+    cluster.nodes[NAMES.index(second)].install(binary("cluster-driver"))
+    wait_for(lambda: cluster.watch.total("sessions") == CONTROLLERS, 60, "all are served", every=0.2)
+    code, lines, _ = cluster.rollout(asked=asked)
+    assert (code, lines[-1]["what"]) == (0, "finished"), lines
+    assert leader in order(lines) and first not in order(lines), lines
+    report = cluster.report()
+    assert report["lost"] == 0 and report["duplicated"] == 0, report
+
+
+def test_a_rollout_that_is_interrupted_says_where_it_is_and_is_run_again(lab, cluster):
+    cluster.install()
+    path = lab.folder / "interrupted.jsonl"
+    with open(path, "wb") as output:
+        process = lab.start(
+            "interrupted", [binary("clusterctl"), "rollout", "--admin", cluster.nodes[0].admin, "-f", "json"],
+            stdout=output)
+        wait_for(lambda: '"done"' in path.read_text(), 30, "one node is done")
+        process.popen.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    last = json.loads(path.read_text().splitlines()[-1])
+    assert last["what"] == "interrupted" and last["restarted"] and last["untouched"], last
+    code, lines, _ = cluster.rollout()
+    assert (code, lines[-1]["what"]) == (0, "finished"), lines
+    assert not set(order(lines)) & set(last["restarted"]), (last, lines)
+    assert cluster.lives() == [2, 2, 2]
+    report = cluster.report()
+    assert_whole(report)
+    assert report["reconnects"] == 0, report
