@@ -70,6 +70,8 @@ struct RolloutMachine: Sendable {
   private(set) var current: [String] = []
   private(set) var ending: RolloutEnding?
   private(set) var census = RolloutCensus()
+  /// The node that is asked, as it said itself.
+  private var asked = "the node"
   /// The one that was allowed to be unwell when the rollout began.
   private var patient: String?
   /// Who was there when it began: whoever is gone since is missing.
@@ -88,6 +90,7 @@ struct RolloutMachine: Sendable {
     out = []
     switch event {
     case .seen(let view):
+      asked = view.asked
       census.look(view)
       if pending == nil { look(view, now) }
       if pending != nil, ending == nil { roll(view, now) }
@@ -228,7 +231,8 @@ struct RolloutMachine: Sendable {
   private mutating func lose(_ why: String, _ now: ContinuousClock.Instant) {
     for name in underWay.keys.sorted() {
       guard var node = underWay[name] else { continue }
-      let trouble = RolloutTrouble.silent("nor does the node clusterctl talks to: \(why)")
+      let trouble = RolloutTrouble.silent(
+        name == asked ? why : "\(asked), which clusterctl talks to, does not answer: \(why)")
       if node.trouble?.kind != trouble.kind { out.append(.say(.waitsFor(name, trouble))) }
       node.wellSince = nil
       node.trouble = trouble
@@ -236,7 +240,7 @@ struct RolloutMachine: Sendable {
       if now - node.toldAt >= settings.within { return end(.stopped(name, trouble.text)) }
     }
     guard underWay.isEmpty else { return }
-    let text = "the node clusterctl talks to does not answer (\(why))"
+    let text = "\(asked), which clusterctl talks to, does not answer (\(why))"
     wait(for: "lost", .waits(text), now)
     if let since = waiting?.since, now - since >= settings.within { end(.stopped("", text)) }
   }

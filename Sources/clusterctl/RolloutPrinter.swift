@@ -28,9 +28,16 @@ struct RolloutPrinter {
 
   mutating func show(_ ending: RolloutEnding, _ view: RolloutView?) {
     if format == .pretty {
-      for line in ending.lines {
-        // What went wrong is said where errors are.
-        if ending.exit == .done { print(Table.printable(line)) } else { Standard.error(line) }
+      Standard.flush()
+      // What went wrong is said where errors are.
+      for (index, line) in ending.lines.enumerated() {
+        if ending.exit == .done {
+          print(Table.printable(line))
+        } else if index == 0 {
+          Standard.error(line)
+        } else {
+          Standard.lines(Table.printable(line))
+        }
       }
       Standard.flush()
       return

@@ -140,8 +140,8 @@ extension RolloutEnding {
       return ["stopped: \(why)"] + state + advice(node)
     case .interrupted:
       return ["interrupted"] + state + [
-        "A node that was told to restart does so all the same. To go on, run it again: it begins with"
-          + " those that do not run what is installed"
+        "A node that was told to restart does so all the same. Run it again to go on: it begins with those",
+        "that do not run what is installed.",
       ]
     }
   }
@@ -154,18 +154,18 @@ extension RolloutEnding {
   }
 
   private func advice(_ node: String) -> [String] {
-    let log =
-      node.isEmpty || !underWay.contains(node)
-      ? "See clusterctl topology."
-      : "Look at \(node) on its host: systemctl status, journalctl. While it does not live its peers have"
-        + " its controllers."
-    return [
-      log,
-      "To go on: make it well (if it does not start, install a program there that does: the service"
-        + " manager tries again and again), then run clusterctl rollout again; it begins with those that do"
-        + " not run what is installed. If it lives and is unwell: clusterctl rollout --node NAME restarts it"
-        + " alone.",
-      "To go back: install the former program on the hosts, and run clusterctl rollout.",
+    var lines: [String] = []
+    if underWay.contains(node) {
+      lines = [
+        "Look at \(node) on its host: systemctl status, journalctl. While it does not live its peers have its",
+        "ranges, and the controllers that came in by it dial again.",
+      ]
+    }
+    return lines + [
+      "To go on: make it well, and run clusterctl rollout again; it begins with those that do not run what",
+      "is installed. If it does not start, install a program there that does: its service manager starts that",
+      "by itself. If it lives and is unwell, install another one, and clusterctl rollout --node NAME.",
+      "To go back: install the former program on all hosts, and run clusterctl rollout.",
     ]
   }
 

@@ -80,7 +80,9 @@ enum RolloutTrouble: Equatable, Sendable {
     case .redis: "see to Redis, or to its way there"
     case .member("draining"): "clusterctl undrain, or stop it for good"
     case .member("unhealthy"): "see to its vendor app; clusterctl check on its host says more"
-    case .member: "start it again; if it is gone for good, wait until it is taken off the list"
+    case .member:
+      "see on its host why it does not live (systemctl status, journalctl); its service manager starts"
+        + " whatever program is installed there, again and again"
     case .noRanges: "see clusterctl plan"
     case .leaderless: "see whether all nodes reach Redis"
     case .unserved: "see clusterctl topology: some node is not in order"

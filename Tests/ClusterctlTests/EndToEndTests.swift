@@ -15,6 +15,7 @@ private struct TwoControllers: Clusterdriver_V1_DriverAdmin.SimpleServiceProtoco
     .with {
       $0.nodeID = "door-1:5001"
       $0.state = "serving"
+      $0.role = "member"
       $0.controllers = 2
       $0.redis = "up"
       $0.vendor = "down since 3 s: refused"
@@ -263,6 +264,25 @@ struct EndToEndTests {
       #expect(
         watch.output.hasSuffix("moved 1…99 from door-1:5001 to door-2:5001 under 4\n"), "\(watch)")
       #expect(watch.output.split(separator: "\n").count == 2, "\(watch)")
+    }
+  }
+
+  @Test(
+    "a rollout that may not begin says why and restarts nothing; what it is asked has to make sense"
+  )
+  func rollout() async throws {
+    try await withNode { admin in
+      let refused = try await run("rollout", "--admin", admin)
+      #expect(
+        refused.status == 1 && refused.output.contains("2 controllers  waiting: "), "\(refused)")
+      #expect(refused.errors.contains("nothing was restarted"), "\(refused)")
+      #expect(refused.errors.contains("door-1:5001 has no vendor app"), "\(refused)")
+      let unknown = try await run("rollout", "--admin", admin, "--node", "x", "y", "-f", "json")
+      #expect(unknown.status == 1 && unknown.errors.isEmpty, "\(unknown)")
+      #expect(unknown.output.contains(#""what": "refused""#), "\(unknown)")
+      #expect(unknown.output.contains("y is no member of the cluster"), "\(unknown)")
+      let none = try await run("rollout", "--admin", admin, "--max-unavailable", "0")
+      #expect(none.status == 2 && none.errors.contains("--max-unavailable"), "\(none)")
     }
   }
 
