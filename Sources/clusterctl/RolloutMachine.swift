@@ -19,6 +19,9 @@ struct RolloutMachine: Sendable {
     var within: Duration = .seconds(60)
     /// A node is done when it has been well for so long, in one life.
     var settle: Duration = .seconds(3)
+    /// All must have been seen well for so long before the first: what one node knows of another is as old as a
+    /// heartbeat or two.
+    var calm: Duration = .seconds(1)
     /// What may be over in a moment is waited for so long before a rollout is refused.
     var patience: Duration = .seconds(5)
     var isDryRun = false
@@ -76,6 +79,7 @@ struct RolloutMachine: Sendable {
   private var patient: String?
   /// Who was there when it began: whoever is gone since is missing.
   private var roster: Set<String> = []
+  private var calmSince: ContinuousClock.Instant?
   /// What is waited for, other than a node that was told to restart.
   private var waiting: (kind: String, since: ContinuousClock.Instant)?
   private var out: [Directive] = []
@@ -107,9 +111,13 @@ struct RolloutMachine: Sendable {
     let plan = RolloutPlan(view, nodes: settings.nodes, all: settings.all)
     if let problem = plan.problems.first {
       let lasts = plan.problems.contains(where: \.isLasting)
+      calmSince = nil
       if lasts || now - beganAt >= settings.patience { return end(.refused(plan.problems)) }
       return wait(for: "begin", .waits(problem.text), now)
     }
+    calmSince = calmSince ?? now
+    let isToBegin = !plan.restart.isEmpty && !settings.isDryRun
+    if isToBegin, let since = calmSince, now - since < settings.calm { return }
     waiting = nil
     current = plan.current
     out.append(.say(.plan(plan)))

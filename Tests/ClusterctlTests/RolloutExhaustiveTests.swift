@@ -37,7 +37,7 @@ struct RolloutExhaustiveTests {
     }
 
     mutating func begin() {
-      self.world.machine = RolloutMachine(.init(), at: self.world.now)
+      self.world.machine = RolloutMachine(RolloutWorld.atOnce, at: self.world.now)
       self.world.ending = nil
       self.told = [:]
     }

@@ -51,7 +51,7 @@ struct RolloutMachineTests {
     var world = World(outdated: ["b"])
     finish(&world)
     #expect(world.told == ["b"] && world.ending?.current == ["a", "c"])
-    var settings = RolloutMachine.Settings()
+    var settings = RolloutWorld.atOnce
     settings.all = true
     var all = World(settings, outdated: [])
     finish(&all)
@@ -63,7 +63,7 @@ struct RolloutMachineTests {
 
   @Test("a dry run says the order, and does nothing")
   func dryRun() {
-    var settings = RolloutMachine.Settings()
+    var settings = RolloutWorld.atOnce
     settings.isDryRun = true
     var world = World(settings)
     world.pass(.seconds(1))
@@ -73,7 +73,7 @@ struct RolloutMachineTests {
 
   @Test("at most so many at a time, and the leader by itself")
   func atATime() {
-    var settings = RolloutMachine.Settings()
+    var settings = RolloutWorld.atOnce
     settings.unavailableMax = 2
     var world = World(settings, names: ["a", "b", "c", "d"], leader: "b")
     world.pass(.seconds(1))

@@ -61,9 +61,33 @@ struct RolloutPlanTests {
     }
   }
 
+  @Test(
+    "the first is told when all have been well for a while; a dry run, and nothing to do, need no while"
+  )
+  func calm() {
+    var world = RolloutWorld(.init())
+    world.pass(.seconds(1))
+    #expect(world.told == [] && world.ending == nil)
+    let well = world.view
+    world.view.members["c"]?.state = "draining"
+    world.pass(.milliseconds(500))
+    world.view = well
+    world.pass(.seconds(1))
+    #expect(world.told == [])
+    world.pass(.milliseconds(500))
+    #expect(world.told == ["b"])
+    var settings = RolloutMachine.Settings()
+    settings.isDryRun = true
+    for (settings, outdated) in [(settings, ["a"]), (.init(), [])] {
+      var quick = RolloutWorld(settings, outdated: outdated)
+      quick.hear(.seen(quick.view))
+      #expect(quick.ending?.exit == .done)
+    }
+  }
+
   @Test("what will not be over in a moment is refused at once, all of it")
   func lasting() {
-    var settings = RolloutMachine.Settings()
+    var settings = RolloutWorld.atOnce
     settings.nodes = ["a", "b", "x"]
     var world = RolloutWorld(settings)
     world.view.removed = ["d"]
@@ -94,7 +118,7 @@ struct RolloutPlanTests {
     world.view.members["b"]?.state = "unhealthy"
     world.view.nodes["b"]?.ranges = 0
     #expect(plan(world).problems.first?.text.contains("clusterctl rollout --node b") == true)
-    var settings = RolloutMachine.Settings()
+    var settings = RolloutWorld.atOnce
     settings.nodes = ["b"]
     var alone = RolloutWorld(settings, outdated: ["b", "c"])
     alone.view = world.view

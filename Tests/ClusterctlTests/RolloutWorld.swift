@@ -9,10 +9,16 @@ struct RolloutWorld {
   var told: [String] = []
   var notices: [RolloutNotice] = []
   var ending: RolloutEnding?
-  private let beganAt: ContinuousClock.Instant
+
+  /// It begins as soon as all are well.
+  static let atOnce: RolloutMachine.Settings = {
+    var settings = RolloutMachine.Settings()
+    settings.calm = .zero
+    return settings
+  }()
 
   init(
-    _ settings: RolloutMachine.Settings = .init(), names: [String] = ["a", "b", "c"],
+    _ settings: RolloutMachine.Settings = atOnce, names: [String] = ["a", "b", "c"],
     leader: String = "a", outdated: [String]? = nil
   ) {
     self.view = RolloutView(asked: names[0], leader: leader, members: [:], nodes: [:])
@@ -24,7 +30,6 @@ struct RolloutWorld {
       self.view.nodes[name]?.controllers = 100
       self.view.nodes[name]?.isReplaced = outdated?.contains(name) ?? true
     }
-    self.beganAt = self.now
     self.machine = RolloutMachine(settings, at: self.now)
   }
 

@@ -4,16 +4,19 @@ further."""
 import contextlib
 import json
 import os
+import shutil
 import signal
 import time
 import types
 
 import pytest
 
+import booted
 from harness import binary
 from process import wait_for
 from service import Service
-from test_cluster import assert_whole, owned, sessions
+from test_cluster import assert_whole, owned, owners, sessions
+from test_systemd import Pair
 from traffic import Traffic, executed
 from watch import Watch
 
@@ -184,3 +187,43 @@ def test_a_rollout_that_is_interrupted_says_where_it_is_and_is_run_again(lab, cl
     report = cluster.report()
     assert_whole(report)
     assert report["reconnects"] == 0, report
+
+
+def test_what_is_unwell_keeps_a_rollout_from_beginning_and_is_named(lab, cluster):
+    def refused(*options):
+        code, out, error = lab.run("clusterctl", "rollout", "--admin", cluster.nodes[0].admin, *options, seconds=30)
+        assert code == 1 and "nothing was restarted" in error, (out, error)
+        return error
+
+    cluster.install()
+    assert "node-9 is no member" in refused("--node", "node-9")
+    os.unlink(cluster.nodes[2].program)
+    assert "node-3 cannot be restarted: there is no program at" in refused()
+    cluster.nodes[2].install(binary("cluster-driver"))
+    code, out, error = lab.run("clusterctl", "drain", "--admin", cluster.nodes[1].admin, seconds=70)
+    assert code == 0, error
+    # The node that is asked hears of it by the next heartbeat.
+    wait_for(lambda: "draining" in [member["state"] for member in cluster.ctl("topology")], 10, "it is known to drain")
+    assert "node-2 is draining" in refused()
+    lab.run("clusterctl", "undrain", "--admin", cluster.nodes[1].admin)
+    cluster.vendor.kill()
+    wait_for(lambda: cluster.ctl("list")[0]["vendor"] != "up", 10, "the node has no vendor app")
+    assert "node-1 has no vendor app (down since" in refused()
+    assert cluster.lives() == [1, 1, 1]
+
+
+@pytest.mark.skipif(booted.why_not() is not None, reason=str(booted.why_not()))
+def test_under_systemd_a_unit_goes_on_with_the_program_that_was_installed(lab):
+    with Pair(lab, 100, "25s") as pair:
+        # The file that a link in /usr/bin leads to.
+        installed = pair.node.system.lab_folder / "bin/cluster-driver"
+        shutil.copy(binary("cluster-driver"), installed.with_name("new"))
+        os.rename(installed.with_name("new"), installed)
+        main = pair.node.show("MainPID")
+        code, out, error = lab.run("clusterctl", "rollout", "--admin", pair.other.admin, seconds=80)
+        assert code == 0 and "finished: 1 restarted (unit)" in out, (out, error, pair.node.log())
+        assert pair.node.show("MainPID") not in ("0", main) and pair.node.show("NRestarts") == "1"
+        report = pair.whole()
+        assert report["reconnects"] == 0 and report["goaways"] == 0, report
+        assert owners(pair.redis) == {b"other", b"unit"}
+        assert "stopping" not in pair.node.log(), pair.node.log()
