@@ -212,6 +212,46 @@ def test_what_is_unwell_keeps_a_rollout_from_beginning_and_is_named(lab, cluster
     assert cluster.lives() == [1, 1, 1]
 
 
+def test_two_at_a_time_are_noticed_by_nobody_either(lab, cluster):
+    cluster.install()
+    leader = cluster.leader()
+    code, lines, moved = cluster.rollout("--max-unavailable", "2")
+    assert code == 0 and lines[-1]["what"] == "finished", lines
+    told = [line["elapsed_ms"] for line in lines if line["what"] == "restarting"]
+    assert order(lines)[2] == leader and told[1] - told[0] < 1000 and told[2] - told[1] > 3000, lines
+    assert not moved, moved
+    report = cluster.report()
+    assert_whole(report)
+    assert report["reconnects"] == 0, report
+
+
+def test_the_one_unwell_node_is_restarted_alone_onto_the_program_that_cures_it(lab):
+    redis, vendor, own = lab.redis(), lab.vendor(), lab.vendor()
+    with contextlib.ExitStack() as stack:
+        nodes = [Service(lab, name, redis, own if name == "node-2" else vendor) for name in NAMES]
+        for node in nodes:
+            stack.callback(node.close)
+
+        def rollout(*options):
+            return lab.run("clusterctl", "rollout", "--admin", nodes[0].admin, *options, seconds=60)
+
+        wait_for(lambda: rollout()[0] == 0, 30, "all are well")
+        own.kill()
+        wait_for(lambda: nodes[1].metrics()['cluster_driver_link_up{link="vendor"}'] == 0, 10, "it has no vendor app")
+        for node in nodes:
+            node.install(binary("cluster-driver"))
+        code, out, error = rollout()
+        assert code == 1 and "clusterctl rollout --node node-2" in error, (out, error)
+        # What is installed is to be what it needed: its vendor app is there for the next process.
+        process = lab.start("cure", [binary("clusterctl"), "rollout", "--admin", nodes[0].admin, "--node", "node-2"])
+        wait_for(lambda: len(nodes[1].lives) == 2, 30, "it has restarted")
+        own.start()
+        assert process.wait(60) == 0, process.log_tail()
+        assert "finished: 1 restarted (node-2)" in process.log_path.read_text()
+        code, out, error = rollout()
+        assert code == 0 and [len(node.lives) for node in nodes] == [2, 2, 2], (out, error)
+
+
 @pytest.mark.skipif(booted.why_not() is not None, reason=str(booted.why_not()))
 def test_under_systemd_a_unit_goes_on_with_the_program_that_was_installed(lab):
     with Pair(lab, 100, "25s") as pair:
