@@ -90,12 +90,11 @@ struct RolloutShell {
       self.view = view
       return .seen(view)
     } catch let error as RPCError {
-      // A node that was never reached, or is in no cluster, is not waited for.
-      guard view != nil else {
-        guard error.code == .failedPrecondition else { throw error }
-        throw Failure(exit: .refused, message: error.message)
-      }
-      return .lost(error.message)
+      // A node that is not there, or in no cluster, may be just starting.
+      let isLate = ContinuousClock.now - machine.beganAt >= machine.settings.patience
+      guard view == nil, isLate else { return .lost(error.message) }
+      guard error.code == .failedPrecondition else { throw error }
+      throw Failure(exit: .refused, message: error.message)
     }
   }
 

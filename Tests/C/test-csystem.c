@@ -245,6 +245,7 @@ static void test_process(void) {
     CHECK(strcmp(csys_error_text(-ECONNREFUSED), "Connection refused") == 0);
     CHECK(strcmp(csys_error_text(ECONNREFUSED), "Connection refused") == 0);
     CHECK(strcmp(csys_error_text(-100000), "unknown error") == 0);
+    CHECK(csys_program_path() != NULL && strstr(csys_program_path(), "test-csystem") != NULL);
     CHECK(csys_memory_rss() > 100000);
     CHECK(csys_files_raise() >= 1024);
     CHECK(csys_random_fill(a, sizeof a) == 0 && csys_random_fill(b, sizeof b) == 0);
