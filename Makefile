@@ -1,7 +1,7 @@
 # The verbs of the project. Each is one script in scripts/; see CONTRIBUTING.md.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo install test check lint format arch proto fuzz sim chaos model mutate mutations bench asan tsan clean
+.PHONY: help setup build demo install deb test check lint format arch proto fuzz sim chaos model mutate mutations bench asan tsan clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,11 @@ demo: ## 1,000 simulated doors and three nodes behind a balancer, one of them ki
 
 install: ## put what was built below PREFIX (default /usr) of DESTDIR (default /)
 	@DESTDIR="$(DESTDIR)" PREFIX="$(or $(PREFIX),/usr)" scripts/install
+
+deb: ## build the Debian packages into .build/deb, and have lintian look at them
+	@scripts/setup deb
+	@scripts/build
+	@scripts/deb
 
 test: ## everything: lint, architecture, C, sanitizers, fuzzing, Swift, simulation, models, whole system
 	@scripts/setup test
