@@ -6,19 +6,29 @@ import pathlib
 import re
 import shutil
 import subprocess
+import urllib.request
 
-from harness import ROOT, binary
+from harness import ROOT, Lab, binary
 from process import wait_for
 
 SYSTEMD = "/lib/systemd/systemd"
+UNITS = ("cluster-driver@.service", "cluster-driver.target", "vendor-app.service")
+INSIDE = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 
-# In the new namespaces, before systemd: what the machine has below, what is written above it in memory.
+# What is written above the machine's files is kept, in memory, from one boot to the next.
+DISK = r"""
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs $1/over
+mkdir -p $1/over/up $1/over/work $1/over/root
+: > $1/lab/disk
+exec sleep infinity
+"""
+# In the new namespaces, before systemd.
 BOOT = r"""
 set -e
 S=$1
 mount --make-rprivate /
-mount -t tmpfs tmpfs $S/over
-mkdir -p $S/over/up $S/over/work $S/over/root
 mount -t overlay overlay -o lowerdir=/,upperdir=$S/over/up,workdir=$S/over/work $S/over/root
 R=$S/over/root
 mount -t proc proc $R/proc
@@ -29,8 +39,8 @@ mount -t tmpfs tmpfs $R/run
 mkdir -p $R/lab
 mount --bind $S/lab $R/lab
 cp -r $S/units/. $R/etc/systemd/system/
-for program in $S/lab/bin/*; do ln -s /lab/bin/${program##*/} $R/usr/bin/; done
-: > $R/etc/machine-id
+for program in $(ls $S/lab/bin); do ln -sf /lab/bin/$program $R/usr/bin/; done
+[ -s $R/etc/machine-id ] || : > $R/etc/machine-id
 cd $R
 mkdir -p old
 pivot_root . old
@@ -59,33 +69,53 @@ def cgroups():
 
 
 class Systemd:
-    """Booted, with the programs and units that are shipped, and a drop-in for nodes that says what is different here.
-    Its /lab is `lab_folder`."""
+    """Booted, on the host that the lab has for the part of this name. Of the programs and units that are shipped it has
+    those that are named; a drop-in for nodes says what is different here. Its /lab is `lab_folder`."""
 
-    def __init__(self, lab, drop_in, programs=("cluster-driver", "clusterctl")):
-        self.folder = lab.folder / "systemd"
+    def __init__(self, lab, drop_in, programs=("cluster-driver", "clusterctl"), units=UNITS, name="systemd"):
+        self.lab, self.name = lab, name
+        self.folder = lab.folder / name
         self.lab_folder = self.folder / "lab"
-        for name in ("over", "lab/bin", "units/cluster-driver@.service.d"):
-            (self.folder / name).mkdir(parents=True)
+        for part in ("over", "lab/bin", "units/cluster-driver@.service.d"):
+            (self.folder / part).mkdir(parents=True)
         self.folder.parent.chmod(0o755)  # users of its own come here
         for program in programs:
             shutil.copy(binary(program), self.lab_folder / "bin")
-        for unit in ("cluster-driver@.service", "cluster-driver.target", "vendor-app.service"):
+        for unit in units:
             shutil.copy(ROOT / "systemd" / unit, self.folder / "units")
-        shutil.copy(ROOT / "systemd/cluster-driver.sysusers", self.lab_folder / "cluster-driver.conf")
         (self.folder / "units/cluster-driver@.service.d/lab.conf").write_text(drop_in)
         (self.folder / "units/lab.target").write_text("[Unit]\nRequires=dbus.socket\nAllowIsolate=yes\n")
-        self.cgroup = cgroups() / f"cluster-driver-lab-{os.getpid()}"
+        self.cgroup = cgroups() / f"cluster-driver-{name}-{os.getpid()}"
         self.cgroup.mkdir()
+        self.process = None
+        self.disk = Lab.start(lab, f"{name}-disk", ["unshare", "-m", "bash", "-c", DISK, "disk", self.folder])
+        wait_for((self.lab_folder / "disk").exists, 10, "there is a disk")
+        try:
+            self.boot()
+            if units:
+                shutil.copy(ROOT / "systemd/cluster-driver.sysusers", self.lab_folder / "cluster-driver.conf")
+                self.run("systemd-sysusers", "/lab/cluster-driver.conf")
+        except BaseException:
+            self.close()
+            raise
+
+    def boot(self):
         # Whoever enters the control group first takes the namespace's root with it.
         enter = f'echo $$ > {self.cgroup}/cgroup.procs; exec "$@"'
-        self.process = lab.start(
-            "systemd", ["bash", "-c", enter, "enter", "unshare", "-p", "-f", "--kill-child", "-m", "-u", "-i", "-C",
-                        "bash", "-c", BOOT, "boot", self.folder])
+        place = ["nsenter", "-t", self.disk.pid, "-m"]
+        if hosts := getattr(self.lab, "hosts", None):
+            place.append(f"--net=/run/netns/{hosts[self.name].namespace}")
+        self.process = Lab.start(
+            self.lab, self.name, ["bash", "-c", enter, "enter", *place, "unshare", "-p", "-f", "--kill-child", "-m", "-u",
+                                  "-i", "-C", "bash", "-c", BOOT, "boot", self.folder])
         wait_for(self._init, 20, "systemd begins")
         wait_for(lambda: self.run("systemctl", "is-system-running") in ("running", "degraded"), 30,
                  "systemd has booted")
-        self.run("systemd-sysusers", "/lab/cluster-driver.conf")
+
+    def power_off(self, seconds=60):
+        """In order: every unit is stopped. What is on the disk stays for the next boot()."""
+        self.run("systemctl", "--no-block", "poweroff")
+        self.process.wait(seconds)
 
     def _init(self):
         if not self.process.is_running:
@@ -95,12 +125,16 @@ class Systemd:
         self.init = int(children[0]) if names == ["systemd"] else None
         return self.init
 
+    def call(self, *command, seconds=60):
+        """Exit code of a command there, and all it says."""
+        done = subprocess.run(
+            ["nsenter", "-t", str(self.init), "-p", "-m", "-u", "-i", "-C", "-n", *map(str, command)],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, env=INSIDE)
+        return done.returncode, (done.stdout + done.stderr).strip()
+
     def run(self, *command):
         """What a command says there; its failure is an answer, too."""
-        done = subprocess.run(
-            ["nsenter", "-t", str(self.init), "-p", "-m", "-u", "-i", "-C", *map(str, command)],
-            capture_output=True, text=True, timeout=60)
-        return (done.stdout + done.stderr).strip()
+        return self.call(*command)[1]
 
     def show(self, unit, key):
         return self.run("systemctl", "show", "-P", key, unit)
@@ -128,12 +162,15 @@ class Systemd:
         return (int(fields[11]) + int(fields[12])) * 1000 // os.sysconf("SC_CLK_TCK")
 
     def log(self):
-        return re.sub(r"\x00+", "", (self.lab_folder / "node.log").read_text(errors="replace"))
+        logs = sorted(self.lab_folder.glob("node*.log"))
+        return re.sub(r"\x00+", "", "".join(log.read_text(errors="replace") for log in logs))
 
     def close(self):
-        self.process.kill()
+        if self.process:
+            self.process.kill()
         wait_for(self._is_empty, 20, "all that was booted has ended")
         self.cgroup.rmdir()
+        self.disk.kill()
 
     def _is_empty(self):
         """Below it systemd has made others; they are empty once all are dead."""
@@ -144,3 +181,42 @@ class Systemd:
                 except OSError:
                     return False
         return not (self.cgroup / "cgroup.procs").read_text()
+
+
+class Unit:
+    """A node that is a unit of a booted systemd: of its port, with its metrics at an address."""
+
+    def __init__(self, system, port, metrics_at, address="127.0.0.1"):
+        self.system, self.port, self.metrics_at, self.address = system, port, metrics_at, address
+        self.unit = f"cluster-driver@{port}"
+
+    def on_host(self):
+        return self.system.lab.on_host(self.system.name)
+
+    def ctl(self, *verb):
+        return self.system.run("systemctl", *verb, self.unit)
+
+    def show(self, key):
+        return self.system.show(self.unit, key)
+
+    def log(self):
+        return self.system.log()
+
+    def metrics(self):
+        """None while nobody answers."""
+        try:
+            with self.on_host(), urllib.request.urlopen(f"http://{self.metrics_at}/metrics", timeout=2) as reply:
+                lines = reply.read().decode().splitlines()
+        except OSError:
+            return None
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+    def has(self, controllers):
+        """So many are served, and would outlive the process."""
+        said = self.metrics() or {}
+        return (said.get("cluster_driver_sessions"), said.get("cluster_driver_connections_parked")) == (
+            controllers, controllers)
+
+    def wait_replaced(self, main, controllers, what):
+        wait_for(lambda: self.show("MainPID") not in ("0", main) and self.has(controllers), 40,
+                 f"all are served again after {what}")

@@ -367,6 +367,11 @@ class Fleet:
 
         wait_for(connected, seconds, what=f"{controllers} controllers connected ({self.progress})")
 
+    def end(self, seconds=60.0):
+        """Has the controllers generate no more, and returns the report."""
+        self.process.popen.send_signal(signal.SIGINT)
+        return self.report(seconds)
+
     def report(self, seconds=60.0):
         """Waits for its end and returns its report, whatever is in it; `exit` is the exit code."""
         code = self.process.wait(seconds)

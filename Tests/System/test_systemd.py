@@ -3,7 +3,6 @@ over what it has."""
 
 import os
 import time
-import urllib.request
 
 import pytest
 
@@ -35,17 +34,15 @@ CLUSTER_DRIVER_NODE_ID=unit
 """
 
 
-class Installed:
+class Installed(booted.Unit):
     """A node that is a unit of a booted systemd."""
 
     def __init__(self, lab, redis, vendor, more=""):
         self.vendor = vendor
-        self.port, metrics = free_port(), free_port()
-        self.address, self.metrics_at = "127.0.0.1", f"127.0.0.1:{metrics}"
-        self.unit = f"cluster-driver@{self.port}"
-        self.system = booted.Systemd(lab, DROP_IN.format(more=more))
+        port, metrics = free_port(), free_port()
+        super().__init__(booted.Systemd(lab, DROP_IN.format(more=more)), port, f"127.0.0.1:{metrics}")
         try:
-            self.system.write(f"/etc/cluster-driver/{self.port}.env",
+            self.system.write(f"/etc/cluster-driver/{port}.env",
                               SETTINGS.format(redis=redis, vendor=vendor.url, metrics=metrics))
             said = self.ctl("start")
             assert said == "", said + self.ctl("status") + self.log()
@@ -58,34 +55,6 @@ class Installed:
 
     def __exit__(self, *_):
         self.system.close()
-
-    def ctl(self, *verb):
-        return self.system.run("systemctl", *verb, self.unit)
-
-    def show(self, key):
-        return self.system.show(self.unit, key)
-
-    def log(self):
-        return self.system.log()
-
-    def metrics(self):
-        """None while nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://{self.metrics_at}/metrics", timeout=2) as reply:
-                lines = reply.read().decode().splitlines()
-        except OSError:
-            return None
-        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
-
-    def has(self, controllers):
-        """So many are served, and would outlive the process."""
-        said = self.metrics() or {}
-        return (said.get("cluster_driver_sessions"), said.get("cluster_driver_connections_parked")) == (
-            controllers, controllers)
-
-    def wait_replaced(self, main, controllers, what):
-        wait_for(lambda: self.show("MainPID") not in ("0", main) and self.has(controllers), 40,
-                 f"all are served again after {what}")
 
 
 def test_what_ends_a_node_its_controllers_do_not_notice(lab, capsys):
