@@ -1,10 +1,10 @@
 # The verbs of the project. Each is one script in scripts/; see CONTRIBUTING.md.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo install deb test check lint format arch proto fuzz sim chaos model mutate mutations bench asan tsan clean
+.PHONY: help setup build demo install deb test check lint format arch proto fuzz sim chaos model mutate mutations systemd-test bench asan tsan clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing: distribution packages, Python's for the tests
 	@scripts/setup test
@@ -70,6 +70,12 @@ mutate: ## break Sources/Election on purpose, one way at a time, and see whether
 mutations: ## break the programs on purpose and see whether a cluster under faults shows it; needs root, half an hour
 	@scripts/setup test
 	@scripts/mutate-cluster
+
+systemd-test: ## end a node under a real systemd KILLS (default 1000) times by chance, then at 10,000 controllers; needs root
+	@scripts/setup test
+	@scripts/build
+	@scripts/systemd-test --kills $(or $(KILLS),1000)
+	@scripts/systemd-test --large
 
 bench: ## the benchmarks, each beside a peer
 	@scripts/setup

@@ -157,9 +157,8 @@ class Systemd:
         return None
 
     def cpu_ms(self):
-        """What the first process has used so far; in steps of 10 ms."""
-        fields = pathlib.Path(f"/proc/{self.init}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) * 1000 // os.sysconf("SC_CLK_TCK")
+        """What the first process has used so far."""
+        return int(pathlib.Path(f"/proc/{self.init}/schedstat").read_text().split()[0]) / 1e6
 
     def log(self):
         logs = sorted(self.lab_folder.glob("node*.log"))

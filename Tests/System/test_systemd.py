@@ -8,53 +8,12 @@ import pytest
 
 import booted
 import threads
+from installed import Installed
 from process import free_port, wait_for
 
 pytestmark = pytest.mark.skipif(booted.why_not() is not None, reason=str(booted.why_not()))
 
 CONTROLLERS = 1000
-
-# The machine's own network and limits, and a log that can be read from outside.
-DROP_IN = """
-[Unit]
-Wants=
-[Service]
-StandardError=append:/lab/node.log
-LimitNOFILE=20000
-{more}
-"""
-SETTINGS = """
-CLUSTER_DRIVER_REDIS={redis}
-CLUSTER_DRIVER_VENDOR={vendor}
-CLUSTER_DRIVER_METRICS=127.0.0.1:{metrics}
-CLUSTER_DRIVER_PEERS=127.0.0.1:0
-CLUSTER_DRIVER_ADVERTISE=127.0.0.1:0
-CLUSTER_DRIVER_LOG=stderr
-CLUSTER_DRIVER_NODE_ID=unit
-"""
-
-
-class Installed(booted.Unit):
-    """A node that is a unit of a booted systemd."""
-
-    def __init__(self, lab, redis, vendor, more=""):
-        self.vendor = vendor
-        port, metrics = free_port(), free_port()
-        super().__init__(booted.Systemd(lab, DROP_IN.format(more=more)), port, f"127.0.0.1:{metrics}")
-        try:
-            self.system.write(f"/etc/cluster-driver/{port}.env",
-                              SETTINGS.format(redis=redis, vendor=vendor.url, metrics=metrics))
-            said = self.ctl("start")
-            assert said == "", said + self.ctl("status") + self.log()
-        except BaseException:
-            self.system.close()
-            raise
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.system.close()
 
 
 def test_what_ends_a_node_its_controllers_do_not_notice(lab, capsys):
@@ -69,7 +28,7 @@ def test_what_ends_a_node_its_controllers_do_not_notice(lab, capsys):
             node.ctl(*how)
             node.wait_replaced(main, CONTROLLERS, how)
             lines.append(f"{' '.join(how)}: {(time.monotonic() - began) * 1000:.0f} ms, "
-                         f"{node.system.cpu_ms() - cpu} ms of PID 1")
+                         f"{node.system.cpu_ms() - cpu:.1f} ms of PID 1")
         assert int(node.show("NFileDescriptorStore")) < 20
         assert "serving" in node.show("StatusText")
         report = fleet.report(90)
