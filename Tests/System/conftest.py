@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import namespaces  # noqa: E402  (the path has to be there first)
+import packaged  # noqa: E402
 from harness import Lab  # noqa: E402
 from hosts import HostedLab  # noqa: E402
 
@@ -31,6 +32,14 @@ def lab(request):
     yield started
     outcomes = request.node.stash.get(_outcomes, {})
     started.close(keep=any(report.failed for report in outcomes.values()))
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory):
+    """The Debian package, built once, from the programs that the other tests run."""
+    if reason := packaged.why_not():
+        pytest.skip(f"NOT TESTED: {reason}")
+    return packaged.Packages(tmp_path_factory.mktemp("packages"))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A node that is a unit of a booted systemd, with the units and programs that are shipped."""
 
+import contextlib
 import os
 import pathlib
 
@@ -46,13 +47,8 @@ class Installed(booted.Unit):
         """Of the programs that run in it, as they are known outside; what ExecStop= and ExecStopPost= run is none."""
         found = []
         for procs in self.system.cgroup.glob(f"system.slice/*/{self.unit}.service/cgroup.procs"):
-            for pid in procs.read_text().split():
-                try:
-                    program = os.readlink(f"/proc/{pid}/exe")
-                except OSError:
-                    continue
-                if program.endswith("/cluster-driver"):
-                    found.append(int(pid))
+            with contextlib.suppress(OSError):  # the unit has ended meanwhile
+                found += [int(pid) for pid in procs.read_text().split() if _program(pid).endswith("/cluster-driver")]
         return found
 
     def wait_process(self, seconds=20, other_than=()):
@@ -68,3 +64,10 @@ class Installed(booted.Unit):
 
     def __exit__(self, *_):
         self.system.close()
+
+
+def _program(pid):
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""

@@ -144,6 +144,55 @@ class Host:
         self.system.close()
 
 
+class Hosts:
+    """Three nodes, each installed by the package on a booted host of its own, with Redis, the vendor app and the
+    controllers on others. Every host has one address, and every node the ports that are usual."""
+
+    NAMES = ("node-1", "node-2", "node-3")
+
+    def __init__(self, lab, package, controllers, event_rate=5):
+        self.lab, self.controllers, self.hosts = lab, controllers, {}
+        for name in ("redis", "vendor", *self.NAMES, "fleet"):
+            lab.host(name)
+        self.redis = lab.redis("redis")
+        self.vendor = lab.vendor("vendor", db="memory:", options=["--insecure"])
+        try:
+            for name in self.NAMES:
+                host = self.hosts[name] = Host(lab, name)
+                host.install(package)
+                host.node(self.redis, self.vendor, name)
+            addresses = ",".join(f"{host.nodes[0].address}:{host.nodes[0].port}" for host in self.hosts.values())
+            self.fleet = lab.fleet(addresses, controllers, event_rate, "10h", vendor=self.vendor, name="fleet", options=[
+                "--drain", "60s", "--backoff-min", "100ms", "--backoff-max", "1s", "--connect-timeout", "5s"])
+            self.fleet.wait_connected(controllers, 60)
+            self.wait_all_take_part()
+        except BaseException:
+            self.close()
+            raise
+
+    def wait_all_take_part(self, seconds=60):
+        def take_part():
+            return {owner for *_, owner in owners(self.redis)} == set(self.NAMES)
+        wait_for(take_part, seconds, "every node has ranges", 0.1)
+        self.wait_served()
+
+    def wait_served(self, seconds=30):
+        def served():
+            said = [host.nodes[0].metrics() or {} for host in self.hosts.values()]
+            return sum(samples.get("cluster_driver_sessions", 0) for samples in said) == self.controllers
+        wait_for(served, seconds, "all are served", 0.1)
+
+    def close(self):
+        for host in self.hosts.values():
+            host.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
 def owners(redis):
     """Who owns what, by Redis: (first, last, owner) in order, neighbours of one owner as one."""
     words = sorted((int(w[0]), int(w[1]), w[3]) for w in

@@ -15,12 +15,6 @@ CONTROLLERS = 300
 ENDING = "the connections are the next process'"
 
 
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory):
-    """Built once, from the programs that the other tests run."""
-    return packaged.Packages(tmp_path_factory.mktemp("packages"))
-
-
 class Served:
     """Two nodes of one host, installed by the package, and the fleet that knows both; with `other` a third one elsewhere."""
 
