@@ -26,8 +26,10 @@ class Kills:
         self.ended = set()
 
     def run(self, times, say=lambda line: None):
+        said = 0
         while (done := sum(self.n.values())) < times:
-            if done and done % 100 == 0:
+            if done >= said + 100:
+                said = done
                 say(f"{done} ends")
             # Half of them come when all are served, the others at any moment of the next start.
             kind, began, in_a_row = self._end(), time.monotonic(), 1
