@@ -170,6 +170,10 @@ class Hosts:
             self.close()
             raise
 
+    @property
+    def serials(self):
+        return range(1000, 1000 + self.controllers)
+
     def wait_all_take_part(self, seconds=60):
         def take_part():
             return {owner for *_, owner in owners(self.redis)} == set(self.NAMES)

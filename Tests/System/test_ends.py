@@ -87,6 +87,6 @@ def test_ends_by_chance_lose_nothing(lab, capsys):
     """The short form of `make systemd-test`."""
     with served(lab, 500, lab.redis()) as node:
         kills = Kills(node, 500, seed=1)
-        kills.run(20)
+        kills.run(12)
         with capsys.disabled():
             print(f"\n{kills.table()}")
