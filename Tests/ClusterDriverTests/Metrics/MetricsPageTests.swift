@@ -1,4 +1,5 @@
 import CSCP
+import Glibc
 import Testing
 
 @testable import ClusterDriver
@@ -235,5 +236,19 @@ struct MetricsPageTests {
     #expect(usage.cpuSeconds > 0)
     #expect(usage.openFiles >= 3)
     #expect(usage.openFilesMax >= usage.openFiles)
+  }
+
+  @Test("open descriptors are counted, every one")
+  func openFiles() {
+    // Other tests open and close some meanwhile, but not as many.
+    let held = (0..<500).compactMap { _ in
+      let file = dup(0)
+      return file >= 0 ? file : nil
+    }
+    let with = ProcessUsage.current().openFiles
+    for file in held { close(file) }
+    let without = ProcessUsage.current().openFiles
+    #expect(held.count == 500)
+    #expect((250...750).contains(Int64(with) - Int64(without)), "\(with) and \(without)")
   }
 }
