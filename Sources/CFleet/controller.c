@@ -269,7 +269,7 @@ static int on_ack(fleet_controller *self, const fleet_world *world, const cscp_f
 static int on_time(fleet_controller *self, const fleet_world *world, const cscp_frame *frame,
                    fleet_now now) {
     cscp_time time;
-    int64_t host_ms, wall_ms, skew_s;
+    int64_t host_ms, wall_ms, off_ms, skew_s;
     int r = cscp_parse_time(frame->payload, frame->n_payload, &time);
 
     if (r < 0)
@@ -279,7 +279,8 @@ static int on_time(fleet_controller *self, const fleet_world *world, const cscp_
     self->host_time_known = true;
     host_ms = (int64_t)time.host_time_ms + time.rtt_us / 2000;
     wall_ms = (int64_t)now.wall_ms + (int64_t)self->skew_s * 1000;
-    skew_s = self->skew_s + (host_ms - wall_ms) / 1000;
+    off_ms = host_ms - wall_ms;
+    skew_s = self->skew_s + (off_ms + (off_ms < 0 ? -500 : 500)) / 1000; /* the nearest */
     if (skew_s >= -(1 << 23) && skew_s < 1 << 23)
         fleet_controller_log_clock_step(self, world, (int32_t)skew_s, now);
     return 0;

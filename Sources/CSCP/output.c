@@ -127,6 +127,8 @@ static void commit_frame(cscp_thread *t, cscp_conn *c, const frame *f) {
     cscp_session_written(&c->session, f->owed, &t->now);
     if (f->owed == CSCP_OWE_ACK)
         CSCP_COUNT(t, acks_out, 1);
+    if (f->owed == CSCP_OWE_TIME)
+        cscp_ticket_time(t, c, t->now.utc_ms);
 }
 
 /* n bytes of the batch were taken. Returns false when the connection is at its end. */

@@ -283,6 +283,30 @@ static void bulk_waits_for_its_results_and_delays_nobody(void) {
     cscp_free(host);
 }
 
+static void whose_clock_is_off_is_told_the_time_with_its_welcome(void) {
+    cscp_config config = host_config();
+    cscp *host = host_new(&config);
+    cscp_time time;
+    for (int64_t ahead_ms = -86400000; ahead_ms <= 86400000; ahead_ms += 86400000) {
+        uint8_t bytes[CSCP_U64_FRAME];
+        peer p;
+        cscp_hello hello = peer_hello_fields(9);
+        hello.clock_ms = (uint64_t)((int64_t)utc_ms() + ahead_ms);
+        peer_connect(&p, host);
+        peer_say(&p, &hello);
+        peer_expect(&p, CSCP_WELCOME);
+        if (ahead_ms != 0) {
+            cscp_frame frame = peer_expect(&p, CSCP_TIME);
+            CHECK_EQ(cscp_parse_time(frame.payload, frame.n_payload, &time), 0);
+            CHECK(time.host_time_ms + 5000 > utc_ms() && time.host_time_ms <= utc_ms());
+        }
+        peer_write(&p, bytes, cscp_write_u64(bytes, CSCP_PING, 1));
+        peer_expect(&p, CSCP_PONG); /* and nothing before it */
+        peer_close(&p);
+    }
+    cscp_free(host);
+}
+
 static void silence_is_broken_by_a_ping_and_the_answer_brings_the_time(void) {
     cscp_config config = host_config();
     config.t3_ms = 100;
@@ -406,6 +430,7 @@ int main(void) {
     RUN(an_ack_for_what_was_not_received_is_ignored_and_counted);
     RUN(a_command_is_sent_and_its_result_handed_up);
     RUN(bulk_waits_for_its_results_and_delays_nobody);
+    RUN(whose_clock_is_off_is_told_the_time_with_its_welcome);
     RUN(silence_is_broken_by_a_ping_and_the_answer_brings_the_time);
     RUN(a_session_can_be_ended_and_everybody_told_to_go);
     RUN(sessions_are_listed_by_serial_from_all_threads);
