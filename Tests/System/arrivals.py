@@ -7,6 +7,8 @@ import time
 EVERY = 0.1
 # An event that takes longer from its controller to the database was held up.
 LATE = 0.5
+# A controller goes by the clock of its node. One that is off by more says nothing of when something happened.
+CLOCK_ERROR = 3600
 
 
 class Arrivals(threading.Thread):
@@ -81,6 +83,8 @@ class Arrivals(threading.Thread):
                 continue
             now = time.time()
             self._at[serial] = rows[-1][:2]
+            happened = [row[2] / 1000 for row in rows]
+            happened = [at if abs(now - at) < CLOCK_ERROR else now for at in happened]
             with self._lock:
-                self._newest[serial] = max(self._newest[serial], rows[-1][2] / 1000)
-                self._seen += [(now, serial, row[2] / 1000) for row in rows]
+                self._newest[serial] = max(self._newest[serial], happened[-1])
+                self._seen += [(now, serial, at) for at in happened]

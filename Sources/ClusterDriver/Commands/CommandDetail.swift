@@ -1,11 +1,6 @@
 /// What a result says in words. One place, so that the same thing is always said the same way.
 enum CommandDetail {
   static let expired = "the deadline (not_after) passed before the controller could carry it out"
-  static let tooFarAhead =
-    """
-    not_after_ms is more than an hour ahead by this node's clock: an unlock, output or answer is wanted now or \
-    not at all, so this clock or the sender's is wrong
-    """
   static let notConnected = "the controller is not connected to this node"
   static let noAnswer =
     "it was sent, and no answer came: it may have been carried out, and will not be sent again"

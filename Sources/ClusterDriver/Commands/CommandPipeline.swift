@@ -260,7 +260,7 @@ final class CommandPipeline: Sendable {
       case .post(let command):
         let body =
           command.carriesNodeTime ? CommandEncoding.clockBody(utcMs: now.utcMs) : command.body
-        if let failure = self.layer.post(command, body: body) {
+        if let failure = self.layer.post(command.believed(at: now), body: body) {
           self.carryOut(
             state.machine.step(.notPosted(command.id, failure), at: now), in: &state, at: now,
             &effects)

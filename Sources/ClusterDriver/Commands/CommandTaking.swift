@@ -26,11 +26,6 @@ extension CommandMachine {
         command.id, serial: command.serial, by: door, reason: DriverReason.stopping,
         detail: CommandDetail.stopping, at: now)
     }
-    if command.isTooFarAhead(at: now), !command.mayHaveBeenSent {
-      return self.refuseUnknown(
-        command.id, serial: command.serial, by: door, reason: DriverReason.badCommand,
-        detail: CommandDetail.tooFarAhead, at: now)
-    }
     if let detail = self.excess(for: command.serial) {
       return self.refuseUnknown(
         command.id, serial: command.serial, by: door, reason: DriverReason.tooManyPending,
@@ -51,9 +46,7 @@ extension CommandMachine {
   mutating func enter(
     _ passed: PassedCommand, by door: CommandDoor, _ standing: OwnerTable.Standing, at now: Moment
   ) -> [Directive] {
-    var command = passed.command
-    // Whoever passed it on may have had it carried out: it is not refused, but asked for.
-    if command.isTooFarAhead(at: now) { command.notAfterMs = ControllerCommand.notAfterPast }
+    let command = passed.command
     self.entered += 1
     if door != .sequence { self.taken += 1 }
     var entry = Pending(

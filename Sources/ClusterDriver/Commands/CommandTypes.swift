@@ -64,14 +64,19 @@ struct ControllerCommand: Sendable, Equatable {
   /// It is a sequence, carried out in steps; code and body are of no meaning then.
   var sequence: SequenceContent?
 
-  /// A deadline of what is wanted now or not at all that is further ahead than this says that a clock
-  /// is wrong, this node's or the giver's: a door would open whenever its controller comes back.
+  /// A deadline of what is wanted now or not at all that is further ahead than this is not believed: a clock
+  /// is wrong, this node's or the giver's, and a door would open whenever its controller comes back.
   static let momentaryLimit = Duration.seconds(3600)
 
-  /// Whether its deadline is not to be believed.
-  func isTooFarAhead(at now: Moment) -> Bool {
-    self.sequence == nil && CommandEncoding.needsDeadline(self.code)
-      && self.notAfterMs > now.utcMs + Self.momentaryLimit.microseconds / 1000
+  /// As it is given to the controller: with a deadline that is not to be believed it is asked what it knows
+  /// of it, and does nothing. Not refused: another node may have given it to the controller as well.
+  func believed(at now: Moment) -> ControllerCommand {
+    guard self.sequence == nil, CommandEncoding.needsDeadline(self.code),
+      self.notAfterMs > now.utcMs + Self.momentaryLimit.microseconds / 1000
+    else { return self }
+    var question = self
+    question.notAfterMs = Self.notAfterPast
+    return question
   }
 }
 

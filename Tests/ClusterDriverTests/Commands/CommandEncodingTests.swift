@@ -315,4 +315,23 @@ struct CommandPayloadTests {
       #expect(CommandPayload.serial(channel: wrong) == nil, "\(wrong)")
     }
   }
+
+  @Test("an unlock whose deadline is hours away is not carried out: a clock is wrong")
+  func tooFarAhead() {
+    let now = Moment(uptime: .now, utcMs: 1_700_000_000_000)
+    for (seconds, code, isBelieved) in [
+      (3600, CommandEncoding.Code.unlock, true),
+      (3601, CommandEncoding.Code.unlock, false),
+      (86_403, CommandEncoding.Code.setOutput, false),
+      (86_403, CommandEncoding.Code.answerAccess, false),
+      (86_403, CommandEncoding.Code.setDoorMode, true),
+    ] as [(UInt64, UInt16, Bool)] {
+      let command = ControllerCommand(
+        id: CommandID(high: 1, low: 1), serial: 42, lane: 0,
+        notAfterMs: now.utcMs + seconds * 1000, code: code, body: [])
+      var given = command
+      if !isBelieved { given.notAfterMs = ControllerCommand.notAfterPast }
+      #expect(command.believed(at: now) == given)
+    }
+  }
 }

@@ -313,36 +313,4 @@ struct CommandMachineTests {
     #expect(machine.step(.tick, at: Self.at(.seconds(40))) == [.putBack(letter.id)])
     #expect(machine.isIdle && machine.finished == 0)
   }
-
-  @Test("an unlock whose deadline is hours away is refused: a clock is wrong")
-  func tooFarAhead() {
-    for (ahead, code, isRefused) in [
-      (Duration.seconds(3600), CommandEncoding.Code.unlock, false),
-      (.seconds(3601), CommandEncoding.Code.unlock, true),
-      (.seconds(86_403), CommandEncoding.Code.setOutput, true),
-      (.seconds(86_403), CommandEncoding.Code.answerAccess, true),
-      (.seconds(86_403), CommandEncoding.Code.setDoorMode, false),
-    ] {
-      var machine = CommandMachine()
-      _ = machine.step(.connected(serial: 42, connection: 5), at: Self.t0)
-      var command = Self.command(1, notAfter: ahead)
-      command.code = code
-      let said = machine.step(.taken(command, .redis), at: Self.t0)
-      #expect(Self.posts(said).isEmpty == isRefused)
-      #expect(Self.results(said).map(\.status) == (isRefused ? [.refused] : []))
-      #expect(Self.results(said).allSatisfy { $0.reason == DriverReason.badCommand })
-    }
-  }
-
-  @Test("one that may have been carried out is not refused for its deadline, but asked for")
-  func tooFarAheadAndSent() {
-    var machine = CommandMachine()
-    _ = machine.step(.connected(serial: 42, connection: 5), at: Self.t0)
-    var letter = Self.command(1, notAfter: .seconds(86_403))
-    letter.code = CommandEncoding.Code.unlock
-    letter.mayHaveBeenSent = true
-    var question = letter
-    question.notAfterMs = ControllerCommand.notAfterPast
-    #expect(machine.step(.taken(letter, .mailbox), at: Self.t0) == [.post(question)])
-  }
 }
