@@ -12,8 +12,9 @@ final class Chores: @unchecked Sendable {
 
   /// STATUS= no more often than this: a service manager has many to read.
   private static let statusEvery: Duration = .seconds(5)
-  /// How often what the ranges cost is counted.
+  /// How often what the ranges cost is counted, and how soon again when that did not say it of all.
   private static let surveyEvery: Duration = .seconds(5)
+  private static let surveyAgain: Duration = .seconds(1)
   /// Controllers named in the title; of more, so many and their count.
   static let serialsInTitle = 8
 
@@ -54,7 +55,7 @@ final class Chores: @unchecked Sendable {
     var answers: UInt64 = 0
     var events = (count: self.node.layer.counters().events, at: ContinuousClock.now)
     var status = (text: "", at: ContinuousClock.now.advanced(by: .zero - Chores.statusEvery))
-    var surveyedAt = ContinuousClock.now
+    var surveyAt = ContinuousClock.now.advanced(by: Chores.surveyEvery)
     var vendor = VendorHealth()
     let watchdogNs = csys_notify_watchdog()
     // A ping that comes late is one that never came: twice as often as must be.
@@ -80,9 +81,9 @@ final class Chores: @unchecked Sendable {
         isAttached: self.node.link.up != nil, oldest: self.node.outbox.oldest,
         isPaused: self.node.outbox.isPaused)
       self.node.ownership.serves(vendor.look(way, at: now))
-      if now - surveyedAt >= Chores.surveyEvery {
-        self.node.ownership.survey()
-        surveyedAt = now
+      if now >= surveyAt {
+        let isComplete = self.node.ownership.survey()
+        surveyAt = now.advanced(by: isComplete ? Chores.surveyEvery : Chores.surveyAgain)
       }
       let text = self.status
       if text != status.text && now - status.at >= Chores.statusEvery {

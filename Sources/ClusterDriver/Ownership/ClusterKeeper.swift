@@ -200,20 +200,25 @@ final class ClusterKeeper: NodeOwnership {
     if case .say = verdict { return true } else { return false }
   }
 
-  func survey() {
+  func survey() -> Bool {
     let acting = self.state.withLock { $0.acting }
-    guard !acting.isEmpty else { return }
+    guard !acting.isEmpty else { return true }
     var count = LoadSurvey.Count(ranges: acting)
     var from: UInt64 = 1
     while true {
       // A thread that does not answer is the watchdog's to notice.
-      guard let page = self.layer.sessions(from: from, limit: 1024, timeoutMs: 1000) else { return }
+      guard let page = self.layer.sessions(from: from, limit: 1024, timeoutMs: 1000) else {
+        return true
+      }
       for session in page { count.add(serial: session.serial, received: session.received_seq) }
       guard page.count == 1024, let last = page.last?.serial, last < .max else { break }
       from = last + 1
     }
-    let loads = self.state.withLock { $0.survey.changes(count, at: .now) }
+    let (loads, isComplete) = self.state.withLock {
+      ($0.survey.changes(count, at: .now), $0.survey.isComplete)
+    }
     if !loads.isEmpty { self.present?.happened(.loads(loads)) }
+    return isComplete
   }
 
   // MARK: End

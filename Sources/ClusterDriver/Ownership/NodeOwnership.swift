@@ -18,8 +18,9 @@ protocol NodeOwnership: Sendable {
   func seen(_ reports: [SoleOwnership.Report])
   /// Lets time pass, on the event thread. Returns when it is to be called next.
   func tick() -> ContinuousClock.Instant?
-  /// Counts what the node's controllers cost it. BLOCKS on the controllers' threads, for seconds at most.
-  func survey()
+  /// Counts what the node's controllers cost it. BLOCKS on the controllers' threads, for seconds at most. False:
+  /// of some it is not known yet, and to be counted again soon.
+  func survey() -> Bool
   /// What the node has is moved to the others, and nothing given to it; or that is taken back.
   func drain(_ isDraining: Bool)
   /// Whether the node can serve. Of one that cannot, the leader moves what it has to those who can.

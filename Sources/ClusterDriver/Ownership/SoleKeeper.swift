@@ -31,7 +31,7 @@ final class SoleKeeper: NodeOwnership {
   }
 
   func tick() -> ContinuousClock.Instant? { nil }
-  func survey() {}
+  func survey() -> Bool { true }
   func order(_ order: OperatorOrder) {}
   func drain(_ isDraining: Bool) {}
   func serve(_ desk: NodeDesk) {}

@@ -21,8 +21,11 @@ struct LoadSurveyTests {
   @Test("a controller counts one, in its own range only, and the middle one is where to split")
   func controllers() {
     var survey = LoadSurvey()
-    let loads = survey.changes(
-      Self.count([1, 2, 98, 99, 100, 150, 199, 200, 299, 300]), at: Instant(nanoseconds: 0))
+    let count = Self.count([1, 2, 98, 99, 100, 150, 199, 200, 299, 300])
+    #expect(survey.changes(count, at: Instant(nanoseconds: 0)).isEmpty)
+    #expect(!survey.isComplete)
+    let loads = survey.changes(count, at: Instant(nanoseconds: 1_000_000_000))
+    #expect(survey.isComplete)
     #expect(
       loads == [
         Serial(1): RangeLoad(weight: 4, median: Serial(98)),
@@ -52,6 +55,7 @@ struct LoadSurveyTests {
       return survey.changes(count, at: Instant(nanoseconds: seconds * 1_000_000_000))[Serial(200)]
         != nil
     }
+    #expect(!told(10, at: -1))
     #expect(told(10, at: 0))
     #expect(!told(10, at: 5))
     #expect(!told(14, at: 10))
@@ -60,12 +64,28 @@ struct LoadSurveyTests {
     #expect(told(0, at: 25))
   }
 
+  @Test("of a range whose controllers have just come nothing is told yet")
+  func newcomers() {
+    var survey = LoadSurvey()
+    _ = survey.changes(Self.count(1...10, received: 100), at: Instant(nanoseconds: 0))
+    _ = survey.changes(Self.count(1...10, received: 140), at: Instant(nanoseconds: 5_000_000_000))
+    let both = Self.count(Array(1...10) + Array(200...209), received: 180)
+    #expect(survey.changes(both, at: Instant(nanoseconds: 10_000_000_000)).isEmpty)
+    #expect(!survey.isComplete)
+    let more = Self.count(Array(1...10) + Array(200...209), received: 188)
+    let loads = survey.changes(more, at: Instant(nanoseconds: 11_000_000_000))
+    #expect(loads == [Serial(200): RangeLoad(weight: 10 + 20, median: Serial(205))])
+    #expect(survey.isComplete)
+  }
+
   @Test("a range that was given away and comes back is told anew")
   func again() {
     var survey = LoadSurvey()
-    #expect(!survey.changes(Self.count(1...20), at: Instant(nanoseconds: 0)).isEmpty)
-    _ = survey.changes(LoadSurvey.Count(ranges: []), at: Instant(nanoseconds: 1))
+    _ = survey.changes(Self.count(1...20), at: Instant(nanoseconds: 0))
+    #expect(!survey.changes(Self.count(1...20), at: Instant(nanoseconds: 1)).isEmpty)
+    _ = survey.changes(LoadSurvey.Count(ranges: []), at: Instant(nanoseconds: 2))
+    _ = survey.changes(Self.count(1...20), at: Instant(nanoseconds: 3))
     #expect(
-      survey.changes(Self.count(1...20), at: Instant(nanoseconds: 2))[Serial(1)]?.weight == 20)
+      survey.changes(Self.count(1...20), at: Instant(nanoseconds: 4))[Serial(1)]?.weight == 20)
   }
 }
