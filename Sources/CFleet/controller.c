@@ -183,10 +183,24 @@ void fleet_controller_write_stale(fleet_controller *self, const fleet_world *wor
     out->n += cscp_write_u64(out->p + out->n, CSCP_STALE, self->epoch_seen);
 }
 
+/* It is cut to whole ms, and what is heard late says too little: of two that differ by little the greater
+ * counts. So a command is expired a moment too soon rather than carried out too late. */
+static void learn_host_time(fleet_controller *self, uint64_t host_time_ms, uint64_t ahead_us,
+                            fleet_now now) {
+    int64_t offset_us = (int64_t)((host_time_ms + 1) * 1000 + ahead_us - now.us);
+    int64_t less_us = self->host_offset_us - offset_us;
+
+    if (self->host_time_known && less_us > 0 && less_us < FLEET_HOST_TIME_SLACK_US)
+        return;
+    self->host_offset_us = offset_us;
+    self->host_time_known = true;
+}
+
 static int on_welcome(fleet_controller *self, const fleet_world *world, const cscp_frame *frame,
                       fleet_now now, fleet_out *out) {
     cscp_welcome welcome;
     fleet_tally *tally = world->tally;
+    uint64_t since_hello_us = now.us - self->hello_at_us;
     int r = cscp_parse_welcome(frame->payload, frame->n_payload, &welcome);
 
     if (r < 0)
@@ -196,8 +210,10 @@ static int on_welcome(fleet_controller *self, const fleet_world *world, const cs
         return 0;
     }
     self->epoch_seen = welcome.owner_epoch;
-    self->host_offset_us = (int64_t)(welcome.host_time_ms * 1000 - now.us);
-    self->host_time_known = true;
+    /* It was written after HELLO was. */
+    if (since_hello_us > FLEET_HOST_TIME_SLACK_US)
+        since_hello_us = FLEET_HOST_TIME_SLACK_US;
+    learn_host_time(self, welcome.host_time_ms, self->welcomed_here ? 0 : since_hello_us, now);
     self->k = welcome.k;
     self->t1_ms = welcome.t1_ms;
     self->t3_ms = welcome.t3_ms;
@@ -275,8 +291,7 @@ static int on_time(fleet_controller *self, const fleet_world *world, const cscp_
     if (r < 0)
         return r;
     fleet_count(&world->tally->times, 1);
-    self->host_offset_us = (int64_t)(time.host_time_ms * 1000 + time.rtt_us / 2 - now.us);
-    self->host_time_known = true;
+    learn_host_time(self, time.host_time_ms, time.rtt_us / 2, now);
     host_ms = (int64_t)time.host_time_ms + time.rtt_us / 2000;
     wall_ms = (int64_t)now.wall_ms + (int64_t)self->skew_s * 1000;
     off_ms = host_ms - wall_ms;
