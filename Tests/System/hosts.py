@@ -69,9 +69,12 @@ class HostedLab(Lab):
 class Cluster:
     """Redis, the vendor app, the nodes and the balancers of a cluster, each on a host of its own."""
 
-    def __init__(self, lab, nodes=3, tolerance=0, node_options=(), sentinels=False, balancers=1, clocks=False):
-        """With `clocks` those of the nodes and of the vendor app can be set."""
+    def __init__(self, lab, nodes=3, tolerance=0, node_options=(), sentinels=False, balancers=1, clocks=False,
+                 patience=PATIENCE):
+        """With `clocks` those of the nodes and of the vendor app can be set. `patience`: of the nodes with silent
+        controllers, as options."""
         self.lab = lab
+        self._patience = patience
         stores = ReplicatedRedis.hosts() if sentinels else ["redis"]
         gates = [f"balancer-{i + 1}" for i in range(balancers)]
         for name in (*stores, "vendor", *(f"node-{i + 1}" for i in range(nodes)), *gates, "fleet"):
@@ -94,7 +97,7 @@ class Cluster:
         return self.lab.node(self.redis, self.vendor, name, [
             "--bind", address, "--advertise", f"{address}:0", "--peers", f"{address}:{PEERS_PORT}", "--node-id", name,
             "--metrics", f"{address}:{METRICS_PORT}", "--trusted-proxies", f"{NETWORK}.0/24", "--insecure",
-            "--tolerance", tolerance, "--state-file", self.lab.folder / f"{name}.state", *PATIENCE, *options,
+            "--tolerance", tolerance, "--state-file", self.lab.folder / f"{name}.state", *self._patience, *options,
         ])
 
     @property
