@@ -186,11 +186,11 @@ void fleet_controller_write_stale(fleet_controller *self, const fleet_world *wor
 /* It is cut to whole ms, and what is heard late says too little: of two that differ by little the greater
  * counts. So a command is expired a moment too soon rather than carried out too late. */
 static void learn_host_time(fleet_controller *self, uint64_t host_time_ms, uint64_t ahead_us,
-                            fleet_now now) {
+                            int64_t slack_us, fleet_now now) {
     int64_t offset_us = (int64_t)((host_time_ms + 1) * 1000 + ahead_us - now.us);
     int64_t less_us = self->host_offset_us - offset_us;
 
-    if (self->host_time_known && less_us > 0 && less_us < FLEET_HOST_TIME_SLACK_US)
+    if (self->host_time_known && less_us > 0 && less_us < slack_us)
         return;
     self->host_offset_us = offset_us;
     self->host_time_known = true;
@@ -213,7 +213,8 @@ static int on_welcome(fleet_controller *self, const fleet_world *world, const cs
     /* It was written after HELLO was. */
     if (since_hello_us > FLEET_HOST_TIME_SLACK_US)
         since_hello_us = FLEET_HOST_TIME_SLACK_US;
-    learn_host_time(self, welcome.host_time_ms, self->welcomed_here ? 0 : since_hello_us, now);
+    learn_host_time(self, welcome.host_time_ms, self->welcomed_here ? 0 : since_hello_us,
+                    FLEET_HOST_TIME_DELAY_US, now);
     self->k = welcome.k;
     self->t1_ms = welcome.t1_ms;
     self->t3_ms = welcome.t3_ms;
@@ -291,7 +292,8 @@ static int on_time(fleet_controller *self, const fleet_world *world, const cscp_
     if (r < 0)
         return r;
     fleet_count(&world->tally->times, 1);
-    learn_host_time(self, time.host_time_ms, time.rtt_us / 2, now);
+    learn_host_time(self, time.host_time_ms, time.rtt_us / 2,
+                    time.rtt_us ? FLEET_HOST_TIME_SLACK_US : FLEET_HOST_TIME_DELAY_US, now);
     host_ms = (int64_t)time.host_time_ms + time.rtt_us / 2000;
     wall_ms = (int64_t)now.wall_ms + (int64_t)self->skew_s * 1000;
     off_ms = host_ms - wall_ms;

@@ -27,6 +27,7 @@ enum {
     FLEET_REQUEST_MS = 5000,
     FLEET_CLOCK_LIMIT_S = 2, /* a larger step is logged */
     FLEET_HOST_TIME_SLACK_US = 100000, /* what host time may be ahead by, and is not set back by */
+    FLEET_HOST_TIME_DELAY_US = 10000000, /* nor by what was said without a round trip */
     FLEET_CONFIGURATION_MAX = 1 << 20,
 };
 
