@@ -58,8 +58,9 @@ final class Chores: @unchecked Sendable {
     var surveyAt = ContinuousClock.now.advanced(by: Chores.surveyEvery)
     var vendor = VendorHealth()
     let watchdogNs = csys_notify_watchdog()
-    // A ping that comes late is one that never came: twice as often as must be.
-    let everyMs = watchdogNs > 0 ? min(1000, max(10, watchdogNs / 2_000_000)) : 1000
+    // A ping that comes late is one that never came: twice as often as must be, whatever a thread that
+    // does not answer costs of it.
+    let everyMs = Int32(watchdogNs > 0 ? min(1000, max(10, watchdogNs / 2_000_000)) : 1000)
     while !self.stopping.load(ordering: .acquiring) {
       let now = ContinuousClock.now
       let counters = self.node.layer.counters()
@@ -69,7 +70,7 @@ final class Chores: @unchecked Sendable {
         events = (count: counters.events, at: now)
       }
       let sessions = self.node.layer.sessions(
-        from: 1, limit: Chores.serialsInTitle + 1, timeoutMs: 1000)
+        from: 1, limit: Chores.serialsInTitle + 1, timeoutMs: everyMs / 2)
       if sessions != nil { answers += 1 }
       let isAlive = self.look(&pulse, layerAnswers: answers, at: .now)
       if watchdogNs > 0 && isAlive { csys_notify_send("WATCHDOG=1", nil, 0) }
@@ -90,7 +91,8 @@ final class Chores: @unchecked Sendable {
         csys_notify_send("STATUS=\(text)", nil, 0)
         status = (text: text, at: now)
       }
-      self.bell.wait(milliseconds: Int32(everyMs))
+      let spent = (ContinuousClock.now - now).microseconds / 1000
+      self.bell.wait(milliseconds: Int32(max(0, Int64(everyMs) - Int64(spent))))
     }
   }
 
