@@ -117,6 +117,7 @@ void fleet_controller_connected(fleet_controller *self, const fleet_world *world
         memcpy(hello.digest, self->configuration->in_force, sizeof(hello.digest));
     self->phase = FLEET_HELLO_SENT;
     self->welcomed_here = self->ping_out = false;
+    self->pong_at_us = 0;
     self->connect_at_us = FLEET_NEVER;
     self->heard_at_us = self->hello_at_us = now.us;
     out->n += cscp_write_hello(out->p + out->n, &hello);
@@ -183,16 +184,21 @@ void fleet_controller_write_stale(fleet_controller *self, const fleet_world *wor
     out->n += cscp_write_u64(out->p + out->n, CSCP_STALE, self->epoch_seen);
 }
 
-/* It is cut to whole ms, and what is heard late says too little: of two that differ by little the greater
- * counts. So a command is expired a moment too soon rather than carried out too late. */
-static void learn_host_time(fleet_controller *self, uint64_t host_time_ms, uint64_t ahead_us,
-                            int64_t slack_us, fleet_now now) {
-    int64_t offset_us = (int64_t)((host_time_ms + 1) * 1000 + ahead_us - now.us);
-    int64_t less_us = self->host_offset_us - offset_us;
+/* What says `host_time_ms` was written `since_us` ago at most; FLEET_NEVER = nobody knows. Host time is the
+ * latest it can be, so that a command is expired too soon rather than carried out too late. What is known
+ * already stays when this does not contradict it, and says no more. */
+static void learn_host_time(fleet_controller *self, uint64_t host_time_ms, uint64_t since_us,
+                            fleet_now now) {
+    int64_t earliest_us = (int64_t)(host_time_ms * 1000 - now.us);
+    int64_t latest_us = earliest_us + 1000; /* it is cut to whole ms */
+    bool is_vague = since_us > FLEET_HOST_TIME_EXACT_US;
 
-    if (self->host_time_known && less_us > 0 && less_us < slack_us)
+    if (since_us != FLEET_NEVER)
+        latest_us += (int64_t)since_us;
+    if (self->host_time_known && is_vague && earliest_us <= self->host_offset_us &&
+        (since_us == FLEET_NEVER || self->host_offset_us < latest_us))
         return;
-    self->host_offset_us = offset_us;
+    self->host_offset_us = latest_us;
     self->host_time_known = true;
 }
 
@@ -200,7 +206,6 @@ static int on_welcome(fleet_controller *self, const fleet_world *world, const cs
                       fleet_now now, fleet_out *out) {
     cscp_welcome welcome;
     fleet_tally *tally = world->tally;
-    uint64_t since_hello_us = now.us - self->hello_at_us;
     int r = cscp_parse_welcome(frame->payload, frame->n_payload, &welcome);
 
     if (r < 0)
@@ -210,11 +215,8 @@ static int on_welcome(fleet_controller *self, const fleet_world *world, const cs
         return 0;
     }
     self->epoch_seen = welcome.owner_epoch;
-    /* It was written after HELLO was. */
-    if (since_hello_us > FLEET_HOST_TIME_SLACK_US)
-        since_hello_us = FLEET_HOST_TIME_SLACK_US;
-    learn_host_time(self, welcome.host_time_ms, self->welcomed_here ? 0 : since_hello_us,
-                    FLEET_HOST_TIME_DELAY_US, now);
+    learn_host_time(self, welcome.host_time_ms,
+                    self->welcomed_here ? FLEET_NEVER : now.us - self->hello_at_us, now);
     self->k = welcome.k;
     self->t1_ms = welcome.t1_ms;
     self->t3_ms = welcome.t3_ms;
@@ -292,8 +294,11 @@ static int on_time(fleet_controller *self, const fleet_world *world, const cscp_
     if (r < 0)
         return r;
     fleet_count(&world->tally->times, 1);
-    learn_host_time(self, time.host_time_ms, time.rtt_us / 2,
-                    time.rtt_us ? FLEET_HOST_TIME_SLACK_US : FLEET_HOST_TIME_DELAY_US, now);
+    learn_host_time(self, time.host_time_ms,
+                    self->pong_at_us != 0 && time.token == self->pong_token
+                        ? now.us - self->pong_at_us
+                        : FLEET_NEVER,
+                    now);
     host_ms = (int64_t)time.host_time_ms + time.rtt_us / 2000;
     wall_ms = (int64_t)now.wall_ms + (int64_t)self->skew_s * 1000;
     off_ms = host_ms - wall_ms;
@@ -370,8 +375,11 @@ fleet_verdict fleet_controller_frame(fleet_controller *self, const fleet_world *
         break;
     case CSCP_PING:
         r = cscp_parse_u64(frame->payload, frame->n_payload, &value);
-        if (r == 0)
+        if (r == 0) {
             out->n += cscp_write_u64(out->p + out->n, CSCP_PONG, value);
+            self->pong_token = (uint32_t)value;
+            self->pong_at_us = now.us;
+        }
         break;
     case CSCP_PONG:
         break;

@@ -26,8 +26,7 @@ enum {
     FLEET_REBOOT_DELAY_MAX_MS = 10000,
     FLEET_REQUEST_MS = 5000,
     FLEET_CLOCK_LIMIT_S = 2, /* a larger step is logged */
-    FLEET_HOST_TIME_SLACK_US = 100000, /* what host time may be ahead by, and is not set back by */
-    FLEET_HOST_TIME_DELAY_US = 10000000, /* nor by what was said without a round trip */
+    FLEET_HOST_TIME_EXACT_US = 100000, /* what came faster than this is believed whatever was before */
     FLEET_CONFIGURATION_MAX = 1 << 20,
 };
 
@@ -109,7 +108,7 @@ typedef struct fleet_controller {
     uint64_t random;
     uint64_t boot_id, booted_at_us;
     uint64_t epoch_seen;
-    int64_t host_offset_us; /* host time - now.us */
+    int64_t host_offset_us; /* host time - now.us, at most */
     int32_t skew_s;         /* of its own wall clock */
     fleet_log log;
 
@@ -118,8 +117,8 @@ typedef struct fleet_controller {
     bool host_time_known, ping_out;
     bool welcomed_ever, welcomed_here; /* ever; on this connection */
     uint16_t k;
-    uint32_t t1_ms, t3_ms;
-    uint64_t heard_at_us, pinged_at_us, hello_at_us;
+    uint32_t t1_ms, t3_ms, pong_token;
+    uint64_t heard_at_us, pinged_at_us, hello_at_us, pong_at_us; /* the last: 0 = none here */
     uint64_t replay_through;
 
     uint64_t connect_at_us, generate_at_us, reboot_at_us;

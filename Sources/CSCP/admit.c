@@ -77,8 +77,6 @@ static void welcome(cscp_thread *t, cscp_conn *c, const cscp_range *range) {
         return;
     }
     cscp_session_welcome(&c->session, t->config, range->epoch, &t->now);
-    if (cscp_ticket_is_off(t, c))
-        c->session.owe |= CSCP_OWE_TIME;
     c->behind_told = 0;
     c->connected = true;
     c->greeted = true;

@@ -306,7 +306,7 @@ size_t cscp_write_result(uint8_t *out, const cscp_result *in) {
 
 int cscp_parse_time(const uint8_t *p, size_t n, cscp_time *ret) {
     if (n < 16) return -EBADMSG;
-    *ret = (cscp_time){get64(p), get32(p + 8)};
+    *ret = (cscp_time){get64(p), get32(p + 8), get32(p + 12)};
     return 0;
 }
 
@@ -314,7 +314,7 @@ size_t cscp_write_time(uint8_t *out, const cscp_time *in) {
     uint8_t *p = payload_of(out);
     put64(p, in->host_time_ms);
     put32(p + 8, in->rtt_us);
-    put32(p + 12, 0);
+    put32(p + 12, in->token);
     return cscp_write_frame(out, CSCP_TIME, p, 16);
 }
 

@@ -59,6 +59,9 @@ static void add_owed(cscp_thread *t, cscp_conn *c, batch *b, bool fence) {
     /* Nothing goes ahead of a session's first WELCOME. */
     if (!fence && c->session.owe & CSCP_OWE_WELCOME && c->session.restarts == 0)
         mask = 0;
+    /* What says the time says that of its writing: whoever waited for it reckons with no less. */
+    if (c->session.owe & mask & (CSCP_OWE_WELCOME | CSCP_OWE_TIME))
+        cscp_look_at_the_clocks(t);
     while ((n = cscp_session_write(&c->session, t->config, mask, &t->now,
                                    t->write_buffer + b->n_bytes, &owed)) > 0) {
         add(b, n, owed, (owed & CSCP_OWE_FENCED) != 0, NULL);
@@ -127,8 +130,6 @@ static void commit_frame(cscp_thread *t, cscp_conn *c, const frame *f) {
     cscp_session_written(&c->session, f->owed, &t->now);
     if (f->owed == CSCP_OWE_ACK)
         CSCP_COUNT(t, acks_out, 1);
-    if (f->owed == CSCP_OWE_TIME)
-        cscp_ticket_time(t, c, t->now.utc_ms);
 }
 
 /* n bytes of the batch were taken. Returns false when the connection is at its end. */

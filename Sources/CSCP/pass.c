@@ -125,9 +125,6 @@ static size_t take_owners_frames(cscp_thread *t, cscp_conn *c, uint8_t *bytes, s
         case CSCP_RELAY_ACK:
             cscp_session_relayed_ack(&c->session, last->ack.log_epoch, last->ack.seq);
             break;
-        case CSCP_RELAY_TIME:
-            cscp_ticket_time(t, c, last->time.host_time_ms);
-            break;
         case CSCP_RELAY_PASS:
             break;
         }

@@ -133,13 +133,6 @@ static void on_ack(const cscp_frame *frame, cscp_relay_action *ret) {
         ret->kind = CSCP_RELAY_ACK;
 }
 
-static void on_time(const cscp_frame *frame, cscp_relay_action *ret) {
-    if (cscp_parse_time(frame->payload, frame->n_payload, &ret->time) < 0)
-        lose(ret, CSCP_LOST_FAULT);
-    else
-        ret->kind = CSCP_RELAY_TIME;
-}
-
 /* A reason of a later version says what all of them say: go. */
 static cscp_reason known(uint32_t reason, cscp_reason otherwise) {
     return reason != CSCP_REASON_NONE && reason <= CSCP_REASON_MAX ? (cscp_reason)reason
@@ -209,8 +202,6 @@ static void judge(cscp_relay *r, uint64_t epoch_seen, const cscp_frame *frame, c
     case CSCP_TIME:
         if (!attached && !r->again) /* nothing goes ahead of a controller's first WELCOME */
             lose(ret, CSCP_LOST_FAULT);
-        else if (frame->type == CSCP_TIME)
-            on_time(frame, ret);
         return;
     case CSCP_BUSY:
     case CSCP_REDIRECT:

@@ -75,7 +75,6 @@ typedef enum cscp_relay_act {
     CSCP_RELAY_PASS,
     CSCP_RELAY_WELCOME, /* pass; the session goes on with this owner */
     CSCP_RELAY_ACK,     /* pass; the controller knows so much from now on */
-    CSCP_RELAY_TIME,    /* pass; the controller goes by this time from now on */
     CSCP_RELAY_END,     /* the controller is to be sent away, for `reason` */
     CSCP_RELAY_LOSE,    /* the owner is, for `lost` */
 } cscp_relay_act;
@@ -88,7 +87,6 @@ typedef struct cscp_relay_action {
     uint32_t spread_ms;
     union {
         cscp_welcome welcome;
-        cscp_time time;
         cscp_event_ack_frame ack;
     };
 } cscp_relay_action;

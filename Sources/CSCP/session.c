@@ -236,6 +236,7 @@ static void on_pong(cscp_session *s, const cscp_config *config, const cscp_frame
     if (token == 0 || token != s->ping_at_us || now->boot_us < token)
         return; /* late or invented; having heard it counts all the same */
     s->rtt_us = now->boot_us - token < UINT32_MAX ? (uint32_t)(now->boot_us - token) : UINT32_MAX;
+    s->rtt_token = (uint32_t)token;
     s->ping_at_us = 0;
     s->owe |= CSCP_OWE_TIME;
 }
@@ -389,7 +390,7 @@ void cscp_session_resume(cscp_session *s, bool welcomed, uint32_t log_epoch, uin
                          const cscp_now *now) {
     cscp_order_begin(s, log_epoch, acked);
     if (welcomed) {
-        s->again = true;
+        s->again = s->resumed = true;
         s->restarts = CSCP_RESUMED_RESTARTS - 1; /* and the one that follows */
         s->decoder.searching = true;
         s->owner_epoch = s->epoch_seen;
@@ -409,8 +410,9 @@ void cscp_session_welcome(cscp_session *s, const cscp_config *config, uint64_t o
     cscp_order_restart(s, config, first);
     s->state = CSCP_OPEN;
     s->since_ms = now->boot_ms;
-    s->time_due_ms = now->boot_ms + CSCP_TIME_INTERVAL_MS;
-    s->owe |= CSCP_OWE_WELCOME;
+    s->owe |= CSCP_OWE_WELCOME | (s->resumed ? 0 : CSCP_OWE_PING);
+    s->time_due_ms = now->boot_ms + (s->resumed ? CSCP_TIME_RESUMED_MS : CSCP_TIME_INTERVAL_MS);
+    s->resumed = false;
     /* WELCOME says where to go on, not that the room may be used again. What the controller was told
      * before another WELCOME may have been lost on the way, or spoilt; a window that it takes for
      * full would never open. */

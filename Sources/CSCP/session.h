@@ -21,6 +21,11 @@
  * the first whole one is no fault. How many WELCOMEs of that process, and of those before it, the
  * controller has yet to read, nobody knows: as many as CSCP_RESUMED_RESTARTS are reckoned with.
  *
+ * Time. What a WELCOME or a TIME says is out of date by what it took on its way, which its reader knows
+ * only if it has asked first: HELLO asks for a first WELCOME, PONG for a TIME. So TIME goes out after a
+ * PONG and never else, and a PING whenever the time is to be told: with every WELCOME, when the clock
+ * has jumped, and now and then. A WELCOME of the next process of the same host can wait for its PING.
+ *
  * Relayed. Another host serves the controller; its frames pass (CSCP_ACT_PASS), and the session only
  * remembers what it must know to go on without that host: the log, what was acknowledged, the
  * highest epoch. Order and windows are the other host's to judge. */
@@ -59,7 +64,8 @@ enum {
 };
 
 enum {
-    CSCP_TIME_INTERVAL_MS = 600000, /* TIME goes out at least so often */
+    CSCP_TIME_INTERVAL_MS = 600000, /* the time is told at least so often */
+    CSCP_TIME_RESUMED_MS = 5000,    /* and so soon after a process took over, when there is less to do */
     CSCP_CLOCK_STEP_MS = 200,       /* a step of the host's clock that is told at once */
     CSCP_ASK_MS = 100,              /* without another host after one: less is not worth a PING */
     CSCP_UNKNOWN_RESULTS_MAX = 64,  /* a controller remembers as many: more cannot be honest */
@@ -85,7 +91,7 @@ typedef struct cscp_session {
     uint8_t state;        /* cscp_session_state */
     uint8_t owe;
     uint8_t goaway_reason;
-    uint32_t rtt_us;
+    uint32_t rtt_us, rtt_token; /* by the newest PONG; of its PING */
     uint32_t unknown_results;
 
     uint64_t resume_from; /* of the newest WELCOME */
@@ -101,6 +107,7 @@ typedef struct cscp_session {
     uint32_t capacity;
     bool again; /* another host has welcomed it on this connection; if we know it from elsewhere, set
                    before welcome() */
+    bool resumed; /* by this process, and not welcomed since */
     bool ask;   /* SUSPENDED: what it asked the other host may never be answered; so we ask soon */
 } cscp_session;
 

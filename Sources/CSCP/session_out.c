@@ -51,10 +51,10 @@ cscp_reason cscp_session_tick(cscp_session *s, const cscp_config *config, const 
             s->owe |= CSCP_OWE_ACK;
         uint64_t offset = now->utc_ms - now->boot_ms;
         int64_t step = (int64_t)(offset - s->utc_offset_ms);
-        bool told = (s->owe & CSCP_OWE_WELCOME) == 0;
-        if (now->boot_ms >= s->time_due_ms ||
-            (told && (step > CSCP_CLOCK_STEP_MS || step < -CSCP_CLOCK_STEP_MS)))
-            s->owe |= CSCP_OWE_TIME;
+        bool tells = s->ping_at_us != 0 || s->owe & (CSCP_OWE_WELCOME | CSCP_OWE_TIME);
+        if (!tells && (now->boot_ms >= s->time_due_ms || step > CSCP_CLOCK_STEP_MS ||
+                       step < -CSCP_CLOCK_STEP_MS))
+            s->owe |= CSCP_OWE_PING;
         return tick_alive(s, config, now, unread);
     case CSCP_RELAYED: /* the ends see to each other */
     case CSCP_CLOSED:
@@ -123,7 +123,11 @@ size_t cscp_session_write(const cscp_session *s, const cscp_config *config, unsi
     case CSCP_OWE_PING:
         return cscp_write_u64(out, CSCP_PING, now->boot_us);
     case CSCP_OWE_TIME: {
-        cscp_time time = {.host_time_ms = now->utc_ms, .rtt_us = s->rtt_us};
+        cscp_time time = {
+            .host_time_ms = now->utc_ms,
+            .rtt_us = s->rtt_us,
+            .token = s->rtt_token,
+        };
         return cscp_write_time(out, &time);
     }
     case CSCP_OWE_ACK:
@@ -137,6 +141,8 @@ void cscp_session_written(cscp_session *s, unsigned owed, const cscp_now *now) {
     s->owe &= (uint8_t)~owed;
     switch (owed) {
     case CSCP_OWE_WELCOME:
+        s->utc_offset_ms = now->utc_ms - now->boot_ms;
+        break;
     case CSCP_OWE_TIME:
         s->utc_offset_ms = now->utc_ms - now->boot_ms;
         s->time_due_ms = now->boot_ms + CSCP_TIME_INTERVAL_MS;

@@ -209,10 +209,6 @@ void cscp_ticket_draw(cscp_thread *t, const cscp_conn *c);
 void cscp_ticket_tear(cscp_thread *t, const cscp_conn *c);
 /* Its HELLO is accepted. Before it is taken off the socket. */
 void cscp_ticket_hello(cscp_thread *t, const cscp_conn *c, const cscp_hello *hello);
-/* It was told this time, by this node or by its owner through this one, and goes by it from now on. */
-void cscp_ticket_time(cscp_thread *t, const cscp_conn *c, uint64_t host_time_ms);
-/* Whether its clock, as far as this node knows, shows another time than this node's. */
-bool cscp_ticket_is_off(cscp_thread *t, const cscp_conn *c);
 /* Before n bytes are sent, which may end within a frame. */
 void cscp_ticket_sending(cscp_thread *t, const cscp_conn *c, size_t n);
 /* After that: all is sent but c->rest. */

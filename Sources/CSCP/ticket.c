@@ -21,21 +21,6 @@ void cscp_ticket_draw(cscp_thread *t, const cscp_conn *c) {
     ticket->n_model = ticket->n_firmware = 0;
 }
 
-void cscp_ticket_time(cscp_thread *t, const cscp_conn *c, uint64_t host_time_ms) {
-    cscp_ticket *ticket = cscp_ticket_of(t, c);
-
-    ticket->clock_ahead_ms = host_time_ms - t->now.utc_ms;
-    ticket->flags |= CSCP_TICKET_HAS_CLOCK;
-}
-
-bool cscp_ticket_is_off(cscp_thread *t, const cscp_conn *c) {
-    const cscp_ticket *ticket = cscp_ticket_of(t, c);
-    int64_t ahead = (int64_t)ticket->clock_ahead_ms;
-
-    return (ticket->flags & CSCP_TICKET_HAS_CLOCK) &&
-           (ahead > CSCP_CLOCK_STEP_MS || ahead < -CSCP_CLOCK_STEP_MS);
-}
-
 void cscp_ticket_tear(cscp_thread *t, const cscp_conn *c) {
     KEEP(cscp_ticket_of(t, c)->cookie, 0);
 }

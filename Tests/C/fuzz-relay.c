@@ -46,7 +46,6 @@ static bool take(watch *w, const cscp_relay_action *action) {
     case CSCP_RELAY_ACK:
         CHECK_EQ(w->r.state, CSCP_RELAY_ATTACHED);
         return true;
-    case CSCP_RELAY_TIME:
     case CSCP_RELAY_PASS:
         CHECK(w->r.state == CSCP_RELAY_ATTACHED || w->r.again);
         return true;

@@ -309,7 +309,7 @@ static void no_ack_is_sent_after_the_ranges_are_gone_however_many_there_are(void
         CHECK(send(fds[i], bytes, cscp_write_hello(bytes, &hello), 0) > 0);
     }
     for (unsigned i = 0; i < N; i++) {
-        uint8_t welcome[CSCP_WELCOME_FRAME];
+        uint8_t welcome[CSCP_WELCOME_FRAME + CSCP_U64_FRAME]; /* and the PING that comes with it */
         peer maker = {.log_epoch = 1};
         CHECK_EQ(recv(fds[i], welcome, sizeof(welcome), MSG_WAITALL), sizeof(welcome));
         CHECK(send(fds[i], bytes, peer_make_event(&maker, 1, bytes), 0) > 0);

@@ -69,12 +69,6 @@ static void the_owner_is_told_who_it_is_and_that_it_is_relayed(void) {
     }
     far_owner_ack(&owner, 19);
     CHECK_EQ(peer_expect_ack(&p), 19);
-    /* What an owner says of the time is what the next one hears of its clock. */
-    cscp_time time = {.host_time_ms = utc_ms() - 86400000};
-    uint8_t told[CSCP_TIME_FRAME];
-    CHECK(seen.clock_ms > time.host_time_ms + 86400000);
-    peer_write(&owner, told, cscp_write_time(told, &time));
-    peer_expect(&p, CSCP_TIME);
     uint8_t bytes[CSCP_U64_FRAME]; /* it has heard of a higher epoch elsewhere */
     peer_write(&p, bytes, cscp_write_u64(bytes, CSCP_STALE, 11));
     peer_expect(&owner, CSCP_STALE);
@@ -82,7 +76,6 @@ static void the_owner_is_told_who_it_is_and_that_it_is_relayed(void) {
     seen = far_owner_accept(&next, &other, &proxy);
     CHECK(proxy.relayed && proxy.again);
     CHECK(seen.acked_seq == 19 && seen.last_seq == 25 && seen.owner_epoch_seen == 11);
-    CHECK(seen.clock_ms >= time.host_time_ms && seen.clock_ms < time.host_time_ms + 10000);
     peer_expect_end(&owner);
     /* A log that is lost while nobody serves it is known to the next owner, too. */
     cscp_log_reset reset = {.old_epoch = 1, .new_epoch = 2, .seq = 1, .cause = 1};
@@ -178,8 +171,9 @@ static void nonsense_of_an_owner_does_not_reach_the_controller(void) {
             if (welcomed) {
                 far_owner_welcome(&owner, 5, 1);
                 peer_expect_another_welcome(&p);
+                p.last = 0; /* this PING is to be left */
+                peer_ping(&owner, 1);
             }
-            if (welcomed) peer_ping(&owner, 1);
             for (int times = 0; times < 1000; times++) /* closed at the latest after too much */
                 (void)!send(owner.fd, bytes, kinds[i](bytes), MSG_NOSIGNAL);
             cscp_frame frame;

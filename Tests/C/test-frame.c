@@ -217,6 +217,7 @@ static size_t check_commands(const vector *at, const uint8_t *p, size_t n, uint8
         CHECK_EQ(cscp_parse_time(p, n, &time), 0);
         FIELD(v, time, host_time_ms);
         FIELD(v, time, rtt_us);
+        FIELD(v, time, token);
         return cscp_write_time(out, &time);
     }
     return 0;

@@ -58,14 +58,14 @@ static rig at(stage stage) {
 
 /* --- What each frame of the owner does */
 
-typedef enum verdict { DROP, PASS, WELCOME, ACK, TIME, END, BUSY, FAULT } verdict;
+typedef enum verdict { DROP, PASS, WELCOME, ACK, END, BUSY, FAULT } verdict;
 
 static size_t make(uint8_t type, uint32_t argument, uint8_t *out) {
     uint8_t payload[64] = {0};
     cscp_welcome welcome = {.session_id = 1, .owner_epoch = 5, .log_epoch = 1, .resume_from = 9,
                               .k = 1, .w = 1, .bulk_window = 1};
     cscp_command_frame command = {.owner_epoch = 5, .body = payload};
-    cscp_time time = {.host_time_ms = 1700000000001};
+    cscp_time time = {0};
     switch (type) {
     case CSCP_WELCOME:
         return cscp_write_welcome(out, &welcome);
@@ -103,7 +103,7 @@ static void every_frame_of_the_owner_does_what_the_table_says(void) {
         {CSCP_COMMAND, 0, {FAULT, FAULT, PASS}, 0},
         {CSCP_PING, 0, {FAULT, PASS, PASS}, 0},
         {CSCP_PONG, 0, {FAULT, PASS, PASS}, 0},
-        {CSCP_TIME, 0, {FAULT, TIME, TIME}, 0},
+        {CSCP_TIME, 0, {FAULT, PASS, PASS}, 0},
         {CSCP_BUSY, 0, {BUSY, BUSY, BUSY}, 0},
         {CSCP_REDIRECT, 0, {BUSY, BUSY, BUSY}, 0},
         {CSCP_REJECT, CSCP_REASON_BAD_HELLO, {END, END, END}, CSCP_REASON_BAD_HELLO},
@@ -152,10 +152,6 @@ static void every_frame_of_the_owner_does_what_the_table_says(void) {
             case ACK:
                 CHECK_EQ(action.kind, CSCP_RELAY_ACK);
                 CHECK(action.ack.log_epoch == 1 && action.ack.seq == 8);
-                break;
-            case TIME:
-                CHECK_EQ(action.kind, CSCP_RELAY_TIME);
-                CHECK_EQ(action.time.host_time_ms, 1700000000001);
                 break;
             case END:
                 CHECK_EQ(action.kind, CSCP_RELAY_END);

@@ -112,8 +112,8 @@ VECTORS = [
      pack_result),
     ("ping", 0x30, dict(value=0x0123456789ABCDEF), lambda f: struct.pack(">Q", f["value"])),
     ("pong", 0x31, dict(value=0x0123456789ABCDEF), lambda f: struct.pack(">Q", f["value"])),
-    ("time", 0x32, dict(host_time_ms=1767225600999, rtt_us=850),
-     lambda f: struct.pack(">QII", f["host_time_ms"], f["rtt_us"], 0)),
+    ("time", 0x32, dict(host_time_ms=1767225600999, rtt_us=850, token=0x89ABCDEF),
+     lambda f: struct.pack(">QII", *f.values())),
     *transfer(),
 ]
 

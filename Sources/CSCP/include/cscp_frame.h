@@ -185,6 +185,7 @@ typedef struct cscp_result {
 typedef struct cscp_time {
     uint64_t host_time_ms;
     uint32_t rtt_us;
+    uint32_t token; /* lower half of the PING's whose PONG it follows */
 } cscp_time;
 
 /* BUSY: a = retry_after_ms, b = jitter_ms. GOAWAY: a = reason, b = spread_ms. */
