@@ -4,12 +4,17 @@
 /// a name and scripts that the server will not have are no reason to do without
 /// it.
 ///
+/// A subscriber also has its former connection ended, as far as the server allows it. That one's end
+/// may not have reached the server (a network that was cut, a host without power), which goes on
+/// counting it among those who hear what is published, and sends it to nobody.
+///
 /// Pure.
 struct Greeting {
   private enum Step {
     case required
     case role
     case optional
+    case address
     case script(RedisScript)
   }
 
@@ -22,8 +27,14 @@ struct Greeting {
   private var steps: [Step] = []
   private var next = 0
   private(set) var wire: [UInt8] = []
+  /// Whence the server sees this connection come; nil: it does not say (before 6.2).
+  private(set) var address: String?
 
-  init(url: RedisURL, clientName: String, scripts: [RedisScript]) {
+  /// - Parameter listens: it is a subscriber's, whose former one came from `former`.
+  init(
+    url: RedisURL, clientName: String, scripts: [RedisScript], listens: Bool = false,
+    former: String? = nil
+  ) {
     if let password = url.password { say(.required, .auth(user: url.user, password: password)) }
     if url.database != 0 {
       say(.required, RedisCommand("SELECT", .integer(Int64(url.database))))
@@ -35,6 +46,12 @@ struct Greeting {
     switch url.place {
     case .server: break
     case .sentinels, .cluster: say(.role, RedisCommand("ROLE"))
+    }
+    if listens {
+      if let former {
+        say(.optional, RedisCommand("CLIENT", "KILL", "TYPE", "pubsub", "ADDR", .string(former)))
+      }
+      say(.address, RedisCommand("CLIENT", "INFO"))
     }
     for script in scripts {
       say(.script(script), RedisCommand("SCRIPT", "LOAD", .string(script.source)))
@@ -60,10 +77,17 @@ struct Greeting {
     case (.required, _), (.role, _):
       return .refused(.protocolViolation("\(value.summary) where OK, PONG or a role was due"))
     case (.script(let script), .bytes(let sha)): script.learn(sha)
-    case (.script, _), (.optional, _): break
+    case (.address, .bytes(let info)): address = Greeting.address(in: info)
+    case (.script, _), (.optional, _), (.address, _): break
     }
     next += 1
     return next == steps.count ? .done : .more
+  }
+
+  /// Of CLIENT INFO: `id=7 addr=10.0.0.1:41952 laddr=…`.
+  private static func address(in info: [UInt8]) -> String? {
+    let field = info.split(separator: UInt8(ascii: " ")).first { $0.starts(with: "addr=".utf8) }
+    return field.map { String(decoding: $0.dropFirst(5), as: UTF8.self) }
   }
 }
 

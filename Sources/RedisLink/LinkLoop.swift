@@ -59,6 +59,8 @@ final class LinkLoop<Driver: LinkDriver> {
 
   private var machine: LinkMachine
   private var greeting: Greeting
+  /// Whence the server saw the last connection come.
+  private var cameFrom: String?
   private let wire: Wire
   /// Finds the server, where it is not always the same.
   private let watch: (any ServerFinder)?
@@ -275,7 +277,9 @@ final class LinkLoop<Driver: LinkDriver> {
     wire.keepAlive(idleSeconds: Int32(clamping: max(1, options.pingAfter.components.seconds)))
     out = OutputBuffer()
     hasHeard = false
-    greeting = Greeting(url: url, clientName: options.clientName, scripts: scripts)
+    greeting = Greeting(
+      url: url, clientName: options.clientName, scripts: scripts, listens: !driver.hasCommands,
+      former: cameFrom)
     do throws(RedisFailure) {
       reader = try ReplyReader(
         bytesMax: options.replyBytesMax, elementsMax: options.replyElementsMax,
@@ -357,7 +361,9 @@ final class LinkLoop<Driver: LinkDriver> {
       }
       switch greeting.judge(value) {
       case .more: break
-      case .done: step(.greeted, at: now)
+      case .done:
+        cameFrom = greeting.address
+        step(.greeted, at: now)
       case .refused(let failure): throw failure
       }
     }

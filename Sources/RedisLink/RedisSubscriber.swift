@@ -10,7 +10,9 @@ internal import Synchronization
 /// of a slot, since what is published at any node all of them tell; about every `pingAfter` it asks
 /// others for the slot's master, and goes there when most of them name another.
 ///
-/// A half-open connection is found by PING, within `pingAfter + pingTimeout` of the last byte.
+/// A half-open connection is found by PING, within `pingAfter + pingTimeout` of the last byte. The next
+/// one has the server end it (CLIENT KILL, from 6.2 on, if it is allowed to), so that it is not counted
+/// among those who hear what is published.
 /// Closed by `close()` or with its last reference.
 public final class RedisSubscriber: Sendable {
   private let mailbox: Mailbox<[SubscriptionChange]>

@@ -63,8 +63,10 @@ struct FakeConnection: Sendable {
     return count > 0 ? String(decoding: bytes.prefix(count), as: UTF8.self) : nil
   }
 
-  func send(_ text: String) {
-    let bytes = Array(text.utf8)
+  func send(_ text: String) { send(Array(text.utf8)[...]) }
+
+  func send(_ slice: ArraySlice<UInt8>) {
+    let bytes = Array(slice)
     var sent = 0
     while sent < bytes.count {
       let count = bytes.withUnsafeBytes {
@@ -81,10 +83,39 @@ struct FakeConnection: Sendable {
     }
   }
 
+  /// Passes everything on to the server at that port, and back, until the client ends it or `cut` rings. The
+  /// server does not hear of that: its side stays open for as long as the test.
+  func relay(to port: UInt16, cut: Int32) {
+    var address = csys_address()
+    csys_address_parse("127.0.0.1", port, &address)
+    let server = csys_socket_connect(&address)
+    guard server >= 0 else { return }
+    defer { csys_fd_close(server) }
+    var bytes = [UInt8](repeating: 0, count: 65_536)
+    var isOpen = true
+    while isOpen {
+      var watched = [fd, server, stopped, cut].map {
+        pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
+      }
+      guard poll(&watched, 4, 60_000) > 0, watched[2].revents == 0 else { return }
+      isOpen = watched[3].revents == 0
+      for (from, to) in [(fd, server), (server, fd)] {
+        let count = csys_socket_receive(from, &bytes, bytes.count)
+        if count == 0 { isOpen = false }
+        if count > 0 { FakeConnection(fd: to, stopped: stopped).send(bytes.prefix(count)) }
+      }
+    }
+    shutdown(fd, Int32(SHUT_RDWR))
+    var end = pollfd(fd: stopped, events: Int16(POLLIN), revents: 0)
+    poll(&end, 1, 60_000)
+  }
+
   /// Answers the greeting of a client without password, name and database.
   func welcome() -> Bool {
     guard let greeting = receive(), greeting.contains("PING") else { return false }
-    send("+PONG\r\n")
+    // What it can do without is refused.
+    let refused = ["KILL", "INFO"].count { greeting.contains("\($0)\r\n") }
+    send("+PONG\r\n" + String(repeating: "-ERR no\r\n", count: refused))
     return true
   }
 

@@ -159,4 +159,23 @@ import Testing
       #expect(greeting.judge(no) == .refused(.refused(RedisServerError(message: "ERR no"))))
     }
   }
+
+  @Test("a subscriber learns whence it comes, has its former connection ended, and does without either")
+  func formerConnection() {
+    let url = RedisURL(host: "h")
+    let no = RedisValue.error(RedisServerError(message: "NOPERM no"))
+    let info = Array("id=7 addr=10.0.0.1:41952 laddr=10.0.0.2:6379 fd=8".utf8)
+    var first = Greeting(url: url, clientName: "", scripts: [], listens: true)
+    #expect(!String(decoding: first.wire, as: UTF8.self).contains("KILL"))
+    #expect(first.judge(.status("PONG")) == .more)
+    #expect(first.judge(.bytes(info)) == .done)
+    #expect(first.address == "10.0.0.1:41952")
+    var next = Greeting(
+      url: url, clientName: "", scripts: [], listens: true, former: first.address)
+    #expect(String(decoding: next.wire, as: UTF8.self).contains("ADDR\r\n$14\r\n10.0.0.1:41952"))
+    #expect(next.judge(.status("PONG")) == .more)
+    #expect(next.judge(no) == .more)
+    #expect(next.judge(no) == .done)
+    #expect(next.address == nil)
+  }
 }

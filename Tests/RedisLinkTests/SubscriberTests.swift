@@ -1,5 +1,6 @@
 import CSystem
 import Glibc
+import Synchronization
 import Testing
 
 @testable import RedisLink
@@ -142,6 +143,41 @@ extension RealRedis {
         $0.last?.isComplete == true && $0.last?.subscribed == 1
       }
       #expect(subscriber.currentStatus.generation >= 2)
+    }
+
+    @Test("a connection whose end the server has not heard of is ended by the next one")
+    func formerConnection() async throws {
+      let redis = try TestRedis()
+      let link = try RedisLink(redis.url)
+      let (cut, never) = (csys_bell_new(), csys_bell_new())
+      let connections = Mutex(0)
+      let network = try FakeServer { connection in
+        let count = connections.withLock { count in
+          count += 1
+          return count
+        }
+        connection.relay(to: redis.port, cut: count == 1 ? cut : never)
+      }
+      let subscriber = try subscriber(network.url)
+      defer {
+        link.close()
+        subscriber.close()
+        csys_fd_close(cut)
+        csys_fd_close(never)
+      }
+      let revision = try subscriber.subscribe(names([1, 2]))
+      try await statuses.wait("confirmation") { $0.last?.confirmedRevision == revision }
+      let last = try subscriber.unsubscribe(names([2]))
+      try await statuses.wait("confirmation") { $0.last?.confirmedRevision == last }
+      csys_bell_ring(cut)
+      try await statuses.wait("complete again") {
+        $0.last?.isComplete == true && $0.last?.generation == 2
+      }
+      #expect(try await link.send(RedisCommand("PUBLISH", "1", "x")) == .integer(1))
+      #expect(
+        try await link.send(RedisCommand("CLIENT", "LIST", "TYPE", "pubsub")).string?.split(
+          separator: "\n").count == 1)
+      try await messages.wait("the message") { $0.map(\.text) == ["1=x"] }
     }
 
     @Test("an idle subscription to a live server stays")
