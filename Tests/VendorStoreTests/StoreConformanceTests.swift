@@ -159,6 +159,7 @@ import Testing
     #expect(outcome.counts.resultsStored == 2)
     #expect(outcome.counts.resultsRepeated == 1)
     #expect(outcome.counts.resultsConflicting == 1)
+    #expect(outcome.contradictions.count == 1)
     let id = try #require(CommandID(result(2).id))
     #expect(try await store.result(id: id) == result(2))
     #expect(try await store.result(id: CommandID.random()) == nil)

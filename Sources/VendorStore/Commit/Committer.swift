@@ -86,13 +86,27 @@ final class Committer: Sendable {
   }
 
   private func run() {
+    var gate = LogGate(every: .seconds(1))
     while let group = queue.next(rows: tuning.rowsPerCommit) {
       waitWhileStalled()
       if tuning.delay > .zero { sleep(tuning.delay) }
       guard let outcome = commitUntilDone(group) else { return }
       counters.add(outcome.counts)
+      complain(of: outcome, &gate)
       tail.publish(group.lazy.map(\.submission), outcome)
       acknowledge(group, outcome)
+    }
+  }
+
+  private func complain(of outcome: CommitOutcome, _ gate: inout LogGate) {
+    guard !outcome.contradictions.isEmpty else { return }
+    gate.pass(at: .now) { suppressed in
+      logger.error(
+        "results contradict those that are stored, which stay",
+        metadata: [
+          "results": "\(outcome.contradictions.map(\.description).joined(separator: "; "))",
+          "count": "\(outcome.counts.resultsConflicting)", "suppressed": "\(suppressed)",
+        ])
     }
   }
 

@@ -117,7 +117,7 @@ struct SQLiteRecords: RecordSink {
     var status = 0
     findResult.bind(1, result.id)
     try findResult.forEachRow { status = $0.narrow(0) }
-    return status == result.status.rawValue ? .repeated : .conflicting
+    return status == result.status.rawValue ? .repeated : .conflicting(status)
   }
 
   mutating func put(_ progress: Clusterdriver_V1_SequenceProgress, node: String) throws {

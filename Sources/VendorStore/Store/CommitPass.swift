@@ -4,8 +4,8 @@ internal import DriverProtocol
 enum ResultFate {
   case stored
   case repeated
-  /// There is one under the same id with another status.
-  case conflicting
+  /// There is one under the same id with another status, this one.
+  case conflicting(Int)
 }
 
 /// The primitive changes of a store; `CommitPass` decides which to make.
@@ -50,7 +50,7 @@ struct CommitPass<Sink: RecordSink> {
       if !staleSerials.isEmpty { staleSerials.removeAll() }
       switch submission.content {
       case .events(let events): try apply(events, of: submission, to: &result)
-      case .results(let results): try apply(results)
+      case .results(let results): try apply(results, node: submission.node.id)
       case .statuses(let statuses): try apply(statuses, node: submission.node.id)
       case .progress(let progress):
         for sequence in progress { try sink.put(sequence, node: submission.node.id) }
@@ -115,12 +115,18 @@ struct CommitPass<Sink: RecordSink> {
     return isNew
   }
 
-  private mutating func apply(_ results: [Clusterdriver_V1_CommandResult]) throws {
+  private mutating func apply(
+    _ results: [Clusterdriver_V1_CommandResult], node: String
+  ) throws {
     for result in results {
       switch try sink.insert(result) {
       case .stored: outcome.counts.resultsStored += 1
       case .repeated: outcome.counts.resultsRepeated += 1
-      case .conflicting: outcome.counts.resultsConflicting += 1
+      case .conflicting(let stored):
+        outcome.counts.resultsConflicting += 1
+        if outcome.contradictions.count < CommitOutcome.contradictionsMax {
+          outcome.contradictions.append(Contradiction(result, by: node, stored: stored))
+        }
       }
     }
   }

@@ -83,8 +83,33 @@ public struct SubmissionOutcome: Sendable {
 
 /// What a commit did, message by message in the order given.
 public struct CommitOutcome: Sendable {
+  /// More contradictions than this of one commit are only counted.
+  static let contradictionsMax = 5
+
   public var counts = CommitCounts()
   public var messages: [SubmissionOutcome] = []
+  public var contradictions: [Contradiction] = []
+}
+
+/// A result that says something else of its command than the one that is stored. The stored one stays.
+public struct Contradiction: Sendable, CustomStringConvertible {
+  let result: Clusterdriver_V1_CommandResult
+  let node: String
+  let stored: Int
+
+  init(_ result: Clusterdriver_V1_CommandResult, by node: String, stored: Int) {
+    self.result = result
+    self.node = node
+    self.stored = stored
+  }
+
+  public var description: String {
+    let id = result.id.map { $0 < 16 ? "0" + String($0, radix: 16) : String($0, radix: 16) }
+      .joined()
+    let before = Clusterdriver_V1_CommandStatus(rawValue: stored).map { "\($0)" } ?? "\(stored)"
+    let why = result.detail.isEmpty ? "" : " (\(result.detail))"
+    return "command \(id) for \(result.serial): \(before) before, \(result.status)\(why) by \(node)"
+  }
 }
 
 public struct EventQuery: Sendable {

@@ -64,12 +64,12 @@ struct MemoryRecords: RecordSink {
   }
 
   mutating func insert(_ result: Clusterdriver_V1_CommandResult) -> ResultFate {
-    guard let id = CommandID(result.id) else { return .conflicting }
+    guard let id = CommandID(result.id) else { return .conflicting(0) }
     guard let first = results[id] else {
       results[id] = result
       return .stored
     }
-    return first.status == result.status ? .repeated : .conflicting
+    return first.status == result.status ? .repeated : .conflicting(first.status.rawValue)
   }
 
   mutating func put(_ progress: Clusterdriver_V1_SequenceProgress, node: String) {
