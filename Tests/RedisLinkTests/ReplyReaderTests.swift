@@ -160,7 +160,8 @@ import Testing
     }
   }
 
-  @Test("a subscriber learns whence it comes, has its former connection ended, and does without either")
+  @Test(
+    "a subscriber learns whence it comes, has its former connection ended, and does without either")
   func formerConnection() {
     let url = RedisURL(host: "h")
     let no = RedisValue.error(RedisServerError(message: "NOPERM no"))

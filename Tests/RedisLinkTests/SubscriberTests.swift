@@ -176,7 +176,8 @@ extension RealRedis {
       #expect(try await link.send(RedisCommand("PUBLISH", "1", "x")) == .integer(1))
       #expect(
         try await link.send(RedisCommand("CLIENT", "LIST", "TYPE", "pubsub")).string?.split(
-          separator: "\n").count == 1)
+          separator: "\n"
+        ).count == 1)
       try await messages.wait("the message") { $0.map(\.text) == ["1=x"] }
     }
 

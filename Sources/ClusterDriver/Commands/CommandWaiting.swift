@@ -62,7 +62,7 @@ extension CommandMachine {
     let serial = entry.command.serial
     guard case .mine = self.standing(of: serial, at: now) else { return self.hold(id, at: now) }
     if self.stopping { return self.giveUp(id, at: now) }
-    if entry.wasSent || entry.isShared, entry.door != .sequence {
+    if entry.wasSent || self.isElsewhere(entry, at: now), entry.door != .sequence {
       self.wait(id, for: self.settings.reconnectLimit, at: now)
       return []
     }
@@ -77,12 +77,20 @@ extension CommandMachine {
     return self.giveUp(id, at: now)
   }
 
+  /// Whether another node may have it, too, and end it: then this one's own word could be contradicted,
+  /// and the controller's cannot. What was published soon after its range was got, the former owner heard.
+  private func isElsewhere(_ entry: Pending, at now: Moment) -> Bool {
+    if entry.isShared { return true }
+    guard self.owners != nil, entry.door == .redis else { return false }
+    return entry.epoch.map { self.standing(of: entry.command.serial, at: now) != .mine($0) } ?? true
+  }
+
   /// For the controller's next session; no longer than its deadline, if that is still to come, unless
-  /// another node may have had it carried out: then the controller is to be asked.
+  /// another node may have it: then the controller is to be asked.
   mutating func wait(_ id: CommandID, for duration: Duration, at now: Moment) {
     let limit = now.uptime.advanced(by: duration)
     guard let entry = self.pending[id] else { return }
-    let endsItself = !entry.isShared && !entry.isPast(at: now.uptime)
+    let endsItself = !self.isElsewhere(entry, at: now) && !entry.isPast(at: now.uptime)
     let notAfter = endsItself ? entry.notAfter : nil
     self.put(id, in: .waiting, until: notAfter.map { min($0, limit) } ?? limit)
   }

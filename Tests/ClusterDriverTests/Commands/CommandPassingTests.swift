@@ -253,6 +253,39 @@ struct CommandPassingTests {
     #expect(directives == [.post(command)])
   }
 
+  /// Found under faults: the owner said offline at the deadline; the former owner, cut off from it until
+  /// the range came back, asked the controller, and that said expired.
+  @Test(
+    "what the former owner may have heard, too, is not ended before its controller was waited for")
+  func heardByTwo() {
+    for (door, wasSent, end) in [
+      (CommandDoor.redis, true, Duration.seconds(32)), (.redis, false, .seconds(31)),
+      (.attach, true, .seconds(4)), (.attach, false, .seconds(3)),
+    ] {
+      var machine = CommandMachine(me: NodeID("a"))
+      _ = machine.step(Self.acts(1), at: Machine.t0)
+      let command = Machine.command(1, notAfter: .seconds(4))
+      if wasSent { _ = machine.step(.connected(serial: 42, connection: 5), at: Machine.t0) }
+      _ = machine.step(.taken(command, door), at: Machine.at(.seconds(1)))
+      if wasSent {
+        _ = machine.step(.sent(command.id, connection: 5), at: Machine.at(.seconds(1)))
+        _ = machine.step(
+          .disconnected(serial: 42, connection: 5), at: Machine.at(.seconds(2)))
+      } else {
+        _ = machine.step(.notPosted(command.id, .notConnected), at: Machine.at(.seconds(1)))
+      }
+      let early = Machine.at(end - .milliseconds(100))
+      #expect(machine.step(.tick, at: early) == [], "\(door) \(wasSent)")
+      if door == .redis {
+        var back = machine
+        #expect(
+          Machine.posts(back.step(.connected(serial: 42, connection: 6), at: early)).count == 1)
+      }
+      let late = Machine.results(machine.step(.tick, at: Machine.at(end + .milliseconds(1))))
+      #expect(late.map(\.status) == [.offline], "\(door) \(wasSent)")
+    }
+  }
+
   @Test("a command that comes back while its result is waited for there is carried out here")
   func comesBack() {
     var machine = Self.others()
