@@ -158,6 +158,9 @@ int cscp_book_open(int fd, cscp_book *ret) {
         return r;
     }
     *ret = (cscp_book){.bytes = bytes, .size = (size_t)st.st_size, .fd = fd};
+    /* Mostly so. To read them would give each page of them memory. */
+    ret->nameless = lseek(fd, (off_t)head_of(ret)->names_at / PAGE * PAGE, SEEK_DATA) < 0 &&
+                    errno == ENXIO;
     return 0;
 }
 
@@ -175,7 +178,7 @@ static bool is_sound(const cscp_ticket *k) {
 }
 
 bool cscp_book_next(const cscp_book *book, cscp_book_cursor *cursor, cscp_ticket *ret,
-                    char ret_name[CSCP_TLS_NAME_MAX + 1], uint32_t *ret_unsound) {
+                    char *ret_name, uint32_t *ret_unsound) {
     const cscp_book_head *head = head_of(book);
 
     for (; cursor->share < head->n_shares; cursor->share++, cursor->i = 0) {
@@ -196,8 +199,10 @@ bool cscp_book_next(const cscp_book *book, cscp_book_cursor *cursor, cscp_ticket
                 (*ret_unsound)++;
                 continue;
             }
-            memset(ret_name, 0, CSCP_TLS_NAME_MAX + 1);
-            memcpy(ret_name, book->bytes + head->names_at + at * head->name_size, n_name);
+            if (ret_name)
+                memset(ret_name, 0, CSCP_TLS_NAME_MAX + 1);
+            if (ret_name && !book->nameless)
+                memcpy(ret_name, book->bytes + head->names_at + at * head->name_size, n_name);
             return true;
         }
     }

@@ -18,6 +18,7 @@
 
 #include <netinet/in.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "include/cscp.h"
 
@@ -88,6 +89,7 @@ typedef struct cscp_book {
     uint8_t *bytes; /* NULL: none */
     size_t size;
     int fd; /* -1: ordinary memory */
+    bool nameless; /* opened, and there is no name in it */
 } cscp_book;
 
 /* An empty book. In a memfd with `outlives`. -errno. */
@@ -111,9 +113,10 @@ uint64_t cscp_book_generation(const cscp_book *book);
 typedef struct cscp_book_cursor {
     uint32_t share, i;
 } cscp_book_cursor;
-/* Copies the next ticket that is in use and sound, with its name (terminated). False at the end.
- * *ret_unsound counts those that are not sound. Begin with a cursor of 0. */
+/* Copies the next ticket that is in use and sound, with its name (terminated) unless ret_name is
+ * NULL. False at the end. *ret_unsound counts those that are not sound. Begin with a cursor of 0;
+ * afterwards it stands behind the ticket. */
 bool cscp_book_next(const cscp_book *book, cscp_book_cursor *cursor, cscp_ticket *ret,
-                    char ret_name[CSCP_TLS_NAME_MAX + 1], uint32_t *ret_unsound);
+                    char *ret_name, uint32_t *ret_unsound);
 
 #endif

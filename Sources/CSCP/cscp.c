@@ -54,20 +54,39 @@ static int add_thread(cscp *self, cscp_estate *estate) {
     return 0;
 }
 
+static int start_threads(cscp *self) {
+    for (uint32_t i = 0; i < self->n_threads; i++) {
+        int r = cscp_thread_start(self->threads[i]);
+
+        if (r < 0)
+            return r;
+        cscp_takeover_join(&self->takeover);
+    }
+    return 0;
+}
+
 /* What was inherited becomes ours: from the moment the keeper has our book, the older ones are out
  * of date; and nothing is received or sent before that. */
 static int take_over(cscp *self, cscp_estate *estate) {
     uint64_t generation = estate->generation + 1;
-    int r = cscp_estate_settle(self, estate);
+    int r = cscp_inherit_read(self, estate), settled;
 
-    if (r < 0 || !self->has_keeper)
-        return r;
-    r = cscp_attendant_new(&self->keeper, self->n_threads, generation, &self->attendant);
+    if (r == 0)
+        r = start_threads(self);
+    if (r == 0)
+        r = cscp_inherit_settle(self, estate);
+    /* Meanwhile the keeper is given what else it is to have. */
+    if (r == 0 && self->has_keeper)
+        r = cscp_attendant_new(&self->keeper, self->n_threads, generation, &self->attendant);
+    settled = cscp_inherit_wait(self); /* in any case: what they work with is the caller's */
+    if (r == 0)
+        r = settled;
     if (r == 0)
         r = keep(self, "book", generation, 0, self->book.fd);
-    for (uint32_t i = 0; r == 0 && i < estate->n_books; i++)
-        self->keeper.drop(self->keeper.context, estate->book_names[i]);
-    return r;
+    if (r == 0 && self->has_keeper)
+        for (uint32_t i = 0; i < estate->n_books; i++)
+            self->keeper.drop(self->keeper.context, estate->book_names[i]);
+    return r < 0 ? r : cscp_inherit_serve(self);
 }
 
 static int prepare(cscp *self) {
@@ -98,8 +117,6 @@ static int build(cscp *self, cscp_estate *estate) {
         r = add_thread(self, estate);
     if (r == 0)
         r = take_over(self, estate);
-    for (uint32_t i = 0; r == 0 && i < self->n_threads; i++)
-        r = cscp_thread_start(self->threads[i]);
     return r;
 }
 
@@ -126,6 +143,7 @@ int cscp_new(const cscp_config *config, cscp **ret) {
     self->config.n_inherited = 0;
     self->config.keeper = NULL;
     pthread_mutex_init(&self->ranges_lock, NULL);
+    cscp_takeover_init(&self->takeover);
     cscp_estate_open(self, config, &estate);
     r = build(self, &estate);
     cscp_estate_done(&estate);
@@ -140,12 +158,15 @@ int cscp_new(const cscp_config *config, cscp **ret) {
 cscp *cscp_free(cscp *self) {
     if (!self)
         return NULL;
+    if (self->takeover.step != CSCP_STEP_SERVE)
+        cscp_takeover_order(&self->takeover, CSCP_STEP_QUIT);
     /* All stop before the first is freed: they know each other. */
     for (uint32_t i = 0; i < self->n_threads; i++)
         cscp_thread_stop(self->threads[i]);
     for (uint32_t i = 0; i < self->n_threads; i++)
         cscp_thread_free(self->threads[i]);
     cscp_attendant_free(self->attendant);
+    cscp_takeover_done(&self->takeover);
     cscp_book_done(&self->book);
     free(self->threads);
     cscp_directory_free(self->directory);

@@ -2,9 +2,11 @@
  * resume.c. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "thread.h"
@@ -82,6 +84,29 @@ static void take_row(struct cscp *cscp, const char *name, int fd, cscp_estate *e
     row->next = estate->rows;
     estate->rows = row;
     cscp->resumption.rows++;
+}
+
+/* What F_DUPFD needs room for stays. */
+void cscp_files_reserve(int fd, uint64_t n) {
+    struct rlimit limit;
+    int high;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || n == 0)
+        return;
+    if (n >= limit.rlim_cur)
+        n = limit.rlim_cur - 1;
+    high = fcntl(fd, F_DUPFD_CLOEXEC, (int)(n < INT_MAX ? n : INT_MAX));
+    if (high >= 0)
+        close(high);
+}
+
+void cscp_make_room(const cscp_inherited *inherited, uint32_t n_inherited) {
+    uint64_t n_rows = 0;
+
+    for (uint32_t i = 0; i < n_inherited; i++)
+        n_rows += begins(inherited[i].name, "cscp.lot.");
+    if (n_rows > 0)
+        cscp_files_reserve(inherited[0].fd, n_rows * CSCP_ROW_MAX);
 }
 
 void cscp_estate_open(struct cscp *cscp, const cscp_config *config, cscp_estate *ret) {

@@ -299,6 +299,8 @@ void *cscp_thread_run(void *argument) {
     uint64_t enough = cscp_room_enough(&t->ring);
     uint64_t retry_at_ms = 0, behind_since_ms = 0;
 
+    if (!cscp_takeover_follow(&t->cscp->takeover, t))
+        return NULL;
     while (!t->quit) {
         bool all, retry;
         int n = wait_for_events(t, events, behind_since_ms != 0, &all);

@@ -1,8 +1,7 @@
 /* Going on with the connections of a process that is gone: sockets out of the rows, joined to their
- * tickets by SO_COOKIE, become connections of threads that do not run yet. See ADR 0015. */
+ * tickets by SO_COOKIE, become connections of threads that do not serve yet. See takeover.h for the
+ * order of it, and ADR 0015. */
 #include <errno.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,73 +10,7 @@
 #include "attendant.h"
 #include "thread.h"
 
-/* A ticket and, once it is found, its socket. */
-typedef struct heir {
-    cscp_ticket ticket;
-    char name[CSCP_TLS_NAME_MAX + 1];
-    int fd; /* -1: not found */
-    cscp_row *row;
-} heir;
-
-typedef struct heirs {
-    heir *items;
-    size_t n, n_max;
-    uint32_t *places; /* by cookie: open addressing; 0 = none, else number + 1 */
-    size_t n_places;  /* a power of two */
-} heirs;
-
-static int read_book(const cscp_book *book, heirs *h, uint32_t *ret_unsound) {
-    cscp_book_cursor cursor = {0};
-    heir next = {.fd = -1};
-
-    while (book->bytes && cscp_book_next(book, &cursor, &next.ticket, next.name, ret_unsound)) {
-        if (h->n == h->n_max) {
-            size_t n_max = h->n_max ? h->n_max * 2 : 256;
-            heir *more = realloc(h->items, n_max * sizeof(*more));
-
-            if (!more)
-                return -ENOMEM;
-            h->items = more;
-            h->n_max = n_max;
-        }
-        h->items[h->n++] = next;
-    }
-    for (h->n_places = 16; h->n_places < h->n * 2; h->n_places *= 2)
-        ;
-    h->places = calloc(h->n_places, sizeof(*h->places));
-    return h->places ? 0 : -ENOMEM;
-}
-
-static uint32_t *place_of(heirs *h, uint64_t cookie) {
-    size_t i = (cookie * 0x9e3779b97f4a7c15u) >> 32 & (h->n_places - 1);
-
-    while (h->places[i] != 0 && h->items[h->places[i] - 1].ticket.cookie != cookie)
-        i = (i + 1) & (h->n_places - 1);
-    return &h->places[i];
-}
-
-static void index_them(heirs *h) {
-    for (size_t i = 0; i < h->n; i++)
-        *place_of(h, h->items[i].ticket.cookie) = (uint32_t)i + 1;
-}
-
-static void free_heirs(heirs *h) {
-    for (size_t i = 0; i < h->n; i++)
-        if (h->items[i].fd >= 0)
-            close(h->items[i].fd);
-    free(h->items);
-    free(h->places);
-}
-
-/* Is anything to be expected of it? What the peer sent before its FIN is read first. */
-static bool is_alive(int fd) {
-    struct tcp_info info;
-    socklen_t size = sizeof(info);
-
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
-        return false;
-    return info.tcpi_state == TCP_ESTABLISHED || info.tcpi_state == TCP_CLOSE_WAIT;
-}
+/* --- Looking through rows */
 
 /* The copies in the lot go with their row. */
 static void close_for_good(int fd) {
@@ -85,46 +18,58 @@ static void close_for_good(int fd) {
     close(fd);
 }
 
-static void find_heir(struct cscp *cscp, heirs *h, cscp_row *row, int fd, bool has_book) {
-    uint64_t cookie = 0;
-    socklen_t size = sizeof(cookie);
-    uint32_t place;
-    heir *found;
+static bool make_room(cscp_find *find, int n) {
+    uint32_t n_max = find->n + (uint32_t)n;
+    void *more;
 
-    row->n++;
-    if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0 ||
-        (place = *place_of(h, cookie)) == 0) {
-        /* With a book, its ticket was torn up: it had ended, and its end may not have been said. */
-        if (has_book)
-            cscp->resumption.ended++;
-        else
-            cscp->resumption.stateless++;
-        close_for_good(fd);
-        return;
-    }
-    found = &h->items[place - 1];
-    if (found->fd >= 0) { /* it was on its way from one row to another */
-        close(fd);
-        return;
-    }
-    found->row = row;
-    if (is_alive(fd)) {
-        found->fd = fd;
-        return;
-    }
-    cscp->resumption.ended++;
-    close_for_good(fd);
+    if (n_max <= find->n_max)
+        return true;
+    n_max = find->n_max > 0 ? n_max * 2 : CSCP_ROW_BATCH;
+    more = realloc(find->sockets, n_max * sizeof(*find->sockets));
+    if (!more)
+        return false;
+    find->sockets = more;
+    find->n_max = n_max;
+    return true;
 }
 
-static int look_through(struct cscp *cscp, heirs *h, cscp_row *row, bool has_book) {
+static void look_at(const cscp_takeover *self, cscp_find *find, int fd) {
+    uint64_t cookie = 0;
+    socklen_t size = sizeof(cookie);
+    cscp_heir *heir = NULL;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0)
+        heir = cscp_heirs_look(&self->heirs, cookie);
+    if (!heir) {
+        /* With a book, its ticket was torn up: it had ended, and its end may not have been said. */
+        if (self->has_book)
+            find->ended++;
+        else
+            find->stateless++;
+        close_for_good(fd);
+    } else if (cscp_heir_take(heir)) {
+        find->sockets[find->n].heir = heir;
+        find->sockets[find->n++].fd = fd;
+    } else
+        close(fd); /* it was on its way from one row to another */
+}
+
+static int look_through(const cscp_takeover *self, cscp_find *find) {
+    cscp_row *row = find->row;
     int fds[CSCP_ROW_BATCH], n;
     bool cut = false;
 
     while ((n = cscp_row_next(row, fds, &cut)) > 0 || cut) {
+        if (!make_room(find, n)) {
+            while (n > 0)
+                close(fds[--n]);
+            return -ENOMEM;
+        }
+        row->n += (uint32_t)n;
         for (int i = 0; i < n; i++)
-            find_heir(cscp, h, row, fds[i], has_book);
+            look_at(self, find, fds[i]);
         if (cut) { /* and the row must stay, for another process that has more descriptors */
-            cscp->resumption.undescribed++;
+            find->undescribed++;
             row->n++;
             row->n_live++;
             cut = false;
@@ -133,11 +78,22 @@ static int look_through(struct cscp *cscp, heirs *h, cscp_row *row, bool has_boo
     return n;
 }
 
-static int by_order(const void *a, const void *b) {
-    uint64_t x = ((const heir *)a)->ticket.order, y = ((const heir *)b)->ticket.order;
+int cscp_look(cscp_takeover *self, cscp_thread *t) {
+    int r = 0;
 
-    return (x > y) - (x < y);
+    (void)t;
+    while (r == 0) {
+        uint32_t i = atomic_fetch_add_explicit(&self->n_looked, 1, memory_order_relaxed);
+
+        if (i >= self->n_finds)
+            break;
+        r = look_through(self, &self->finds[i]);
+    }
+    return r;
 }
+
+/* --- Making connections of what was found. One that its peer has reset meanwhile becomes one, too:
+ * epoll says so at once, and it ends like any other. */
 
 static void set_peer(cscp_conn *c, const cscp_ticket *from) {
     struct sockaddr_storage address = {0};
@@ -184,125 +140,64 @@ static bool is_to_say_hello(const cscp_ticket *ticket, int fd) {
     return ticket->stage == CSCP_STAGE_NEW;
 }
 
-/* Of two connections of a serial the newer supersedes the older, as ever. */
-static int claim(cscp_thread *t, cscp_conn *c) {
-    uint64_t older;
-    int r = cscp_directory_claim(t->cscp->directory, c->session.serial,
-                                 cscp_conn_handle(c, t->index), &older);
+/* Of two connections of a serial the newer supersedes the older, as ever: which of them that is, is
+ * found out once all are there. */
+static int claim(cscp_takeover *self, cscp_thread *t, cscp_conn *c) {
+    uint64_t handle = cscp_conn_handle(c, t->index), older;
+    int r = cscp_directory_claim(t->cscp->directory, c->session.serial, handle, &older);
 
     if (r < 0)
         return r;
     c->claimed = true;
-    if (older != 0)
-        cscp_summon(t, c, older);
-    return 0;
+    return older != 0 ? cscp_takeover_dispute(self, handle, older) : 0;
 }
 
-static int go_on(cscp_thread *t, cscp_conn *c, const heir *it) {
-    const cscp_ticket *from = &it->ticket;
+static int go_on(cscp_takeover *self, cscp_thread *t, cscp_conn *c, const cscp_ticket *from,
+                 const char *name) {
     int r;
 
     c->fresh = false;
     c->relayed = (from->flags & CSCP_TICKET_RELAYED) != 0;
-    c->tls_name = it->name[0] ? strdup(it->name) : NULL;
+    c->tls_name = name[0] ? strdup(name) : NULL;
     set_session(t, c, from);
     cscp_rearm(t, c);
     r = fill_up(t, c, from->unsent);
-    return r < 0 ? r : claim(t, c);
+    return r < 0 ? r : claim(self, t, c);
 }
 
-static int resume(cscp_thread *t, heir *it) {
+static int resume(cscp_takeover *self, cscp_thread *t, cscp_find *find, uint32_t i) {
     struct sockaddr_storage none = {.ss_family = AF_INET6};
-    cscp_conn *c = cscp_conn_open(t, it->fd, &none);
+    char name[CSCP_TLS_NAME_MAX + 1];
+    cscp_ticket ticket;
+    cscp_conn *c = cscp_conn_open(t, find->sockets[i].fd, &none);
 
     if (!c)
         return -ENOMEM;
-    it->fd = -1;
-    if (is_to_say_hello(&it->ticket, c->fd))
-        it->ticket.stage = CSCP_STAGE_NEW;
+    find->sockets[i].fd = -1;
+    cscp_heirs_copy(&self->heirs, find->sockets[i].heir, &ticket, name);
+    if (is_to_say_hello(&ticket, c->fd))
+        ticket.stage = CSCP_STAGE_NEW;
     atomic_fetch_add_explicit(&t->cscp->n_connections, 1, memory_order_relaxed);
-    *cscp_ticket_of(t, c) = it->ticket;
-    if (it->name[0])
-        memcpy(t->names + (size_t)c->slot * CSCP_TLS_NAME_MAX, it->name, CSCP_TLS_NAME_MAX);
-    cscp_park_found(t, c, it->row);
-    set_peer(c, &it->ticket);
-    t->cscp->resumption.connections++;
-    if (it->ticket.stage == CSCP_STAGE_WELCOMED)
-        t->cscp->resumption.welcomed++;
-    return it->ticket.stage == CSCP_STAGE_NEW ? 0 : go_on(t, c, it);
+    *cscp_ticket_of(t, c) = ticket;
+    if (name[0])
+        memcpy(t->names + (size_t)c->slot * CSCP_TLS_NAME_MAX, name, CSCP_TLS_NAME_MAX);
+    cscp_park_found(t, c, find->row);
+    set_peer(c, &ticket);
+    find->connections++;
+    if (ticket.stage == CSCP_STAGE_WELCOMED)
+        find->welcomed++;
+    return ticket.stage == CSCP_STAGE_NEW ? 0 : go_on(self, t, c, &ticket, name);
 }
 
-/* Rows are shared out whole: a thread puts into its own ones only. */
-static cscp_thread *thread_for(struct cscp *cscp, const uint64_t *n_of) {
-    uint32_t least = 0;
+int cscp_settle(cscp_takeover *self, cscp_thread *t) {
+    int r = 0;
 
-    for (uint32_t i = 1; i < cscp->n_threads; i++)
-        if (n_of[i] < n_of[least])
-            least = i;
-    return cscp->threads[least];
-}
+    cscp_look_at_the_clocks(t);
+    for (uint32_t i = 0; i < self->n_finds; i++) {
+        cscp_find *find = &self->finds[i];
 
-static void share_out(struct cscp *cscp, cscp_estate *estate, heirs *h) {
-    uint64_t n_of[64] = {0};
-
-    while (estate->rows) {
-        cscp_row *row = estate->rows;
-        cscp_thread *t = thread_for(cscp, n_of);
-
-        estate->rows = row->next;
-        row->next = t->park.rows;
-        t->park.rows = row;
-        t->park.thinned = true;
-        for (size_t i = 0; i < h->n; i++)
-            n_of[t->index] += h->items[i].row == row;
+        for (uint32_t j = 0; find->thread == t->index && j < find->n && r == 0; j++)
+            r = resume(self, t, find, j);
     }
-}
-
-static cscp_thread *thread_of(struct cscp *cscp, const cscp_row *row) {
-    for (uint32_t i = 0; i < cscp->n_threads; i++)
-        for (const cscp_row *at = cscp->threads[i]->park.rows; at; at = at->next)
-            if (at == row)
-                return cscp->threads[i];
-    return NULL;
-}
-
-/* The oldest first. */
-static int settle(struct cscp *cscp, heirs *h) {
-    for (size_t i = 0; i < h->n; i++) {
-        heir *it = &h->items[i];
-        cscp_thread *t;
-        int r;
-
-        if (it->ticket.order >= cscp->orders)
-            cscp->orders = it->ticket.order + 1;
-        if (it->fd < 0) {
-            cscp->resumption.socketless += it->row == NULL;
-            continue;
-        }
-        t = thread_of(cscp, it->row);
-        r = resume(t, it);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-int cscp_estate_settle(struct cscp *cscp, cscp_estate *estate) {
-    bool has_book = estate->book.bytes != NULL;
-    heirs h = {0};
-    int r = read_book(&estate->book, &h, &cscp->resumption.unsound);
-
-    if (r == 0) {
-        index_them(&h);
-        for (cscp_row *row = estate->rows; row && r == 0; row = row->next)
-            r = look_through(cscp, &h, row, has_book);
-    }
-    if (r == 0) {
-        if (h.n > 0)
-            qsort(h.items, h.n, sizeof(*h.items), by_order);
-        share_out(cscp, estate, &h);
-        r = settle(cscp, &h);
-    }
-    free_heirs(&h);
     return r;
 }

@@ -20,6 +20,7 @@
 #include "ranges.h"
 #include "record.h"
 #include "ring.h"
+#include "takeover.h"
 
 enum {
     CSCP_READ_MAX = 65536, /* bytes a connection is read at once */
@@ -104,6 +105,7 @@ struct cscp {
     cscp_book book;
     struct cscp_attendant *attendant; /* with a keeper only */
     cscp_resumption resumption;
+    cscp_takeover takeover;
 
     _Alignas(64) _Atomic uint64_t valid_until;
     _Atomic uint64_t ranges_version; /* newer than a thread's: look at `ranges` */
@@ -217,7 +219,7 @@ static inline cscp_ticket *cscp_ticket_of(const cscp_thread *t, const cscp_conn 
     return &t->tickets[c->slot];
 }
 
-/* --- resume.c */
+/* --- estate.c */
 /* What was inherited, sorted out. */
 typedef struct cscp_estate {
     int listeners[64];
@@ -232,10 +234,19 @@ typedef struct cscp_estate {
 
 /* Takes the descriptors. */
 void cscp_estate_open(struct cscp *cscp, const cscp_config *config, cscp_estate *ret);
-/* Gives the threads, none of which runs yet, the connections to go on with. 0, -ENOMEM. */
-int cscp_estate_settle(struct cscp *cscp, cscp_estate *estate);
 /* Closes what is left. */
 void cscp_estate_done(cscp_estate *estate);
+/* Makes room for n descriptors, by a copy of this one, which is closed again. */
+void cscp_files_reserve(int fd, uint64_t n);
+
+/* --- inherit.c: of the thread that leads the takeover. 0, -errno. */
+/* Finds out what there is to take over. Before the threads are started. */
+int cscp_inherit_read(struct cscp *cscp, const cscp_estate *estate);
+/* Has the threads make it theirs, which goes on when this returns. */
+int cscp_inherit_settle(struct cscp *cscp, cscp_estate *estate);
+int cscp_inherit_wait(struct cscp *cscp);
+/* The keeper has the new book. */
+int cscp_inherit_serve(struct cscp *cscp);
 
 /* --- upward.c */
 /* Room for one more record of any kind, with nothing owed before it? */

@@ -106,6 +106,12 @@ void cscp_config_init(cscp_config *config);
  * (static). */
 int cscp_config_check(const cscp_config *config, const char *_Nullable *_Nonnull ret_why);
 
+/* Makes room in this process' table of descriptors for as many as it may go on with, in one step. It
+ * grows by itself, too, but each time it doubles a process of several threads waits until all
+ * processors have let go of the former one: some 15 ms. So before the second thread begins; at any
+ * other time it only does no good. */
+void cscp_make_room(const cscp_inherited *_Nullable inherited, uint32_t n_inherited);
+
 /* Binds the listeners and starts the I/O threads. All signals are blocked in them. No controller is
  * welcomed before cscp_set_ranges() and cscp_set_valid_until(). -EADDRINUSE and the like from
  * bind(). */
@@ -122,7 +128,8 @@ typedef struct cscp_resumption {
     uint32_t rows;        /* of the lot */
     uint32_t connections; /* gone on with: `welcomed` of them get another WELCOME */
     uint32_t welcomed;
-    uint32_t ended;       /* sockets of connections that had ended, or that their peers reset */
+    uint32_t ended;       /* sockets of connections that had ended; those that their peers have left are
+                             gone on with, and end at once */
     uint32_t stateless;   /* sockets of which nothing is known: closed; controllers connect again */
     uint32_t socketless;  /* connections without a socket: accepted just before the end */
     uint32_t unsound;     /* entries of the state that cannot be right */

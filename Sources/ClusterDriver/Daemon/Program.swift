@@ -53,6 +53,7 @@ public enum Program {
   private static func serve(
     _ config: NodeConfiguration, _ reader: ConfigurationReader, _ signals: borrowing Signals
   ) -> Int32 {
+    Parking.makeRoom(config, environment: ProcessEnvironment.variables, pid: getpid())
     let log: NodeLog
     do {
       log = try NodeLog.open(config.log, level: config.logLevel)

@@ -26,6 +26,16 @@ struct Parking: Sendable {
       inherited: DescriptorStore.inherited(environment: environment, pid: pid))
   }
 
+  /// To be called before the process' second thread begins: going on with thousands of connections is
+  /// 100 ms faster then. See `cscp_make_room`.
+  static func makeRoom(_ config: NodeConfiguration, environment: [String: String], pid: Int32) {
+    guard config.parking else { return }
+    let inherited = DescriptorStore.inherited(environment: environment, pid: pid)
+    Parking(store: DescriptorStore(), inherited: inherited).withInherited {
+      cscp_make_room($0.baseAddress, UInt32($0.count))
+    }
+  }
+
   /// Lends the inherited descriptors as the C layer wants them.
   func withInherited<Result>(
     _ body: (UnsafeBufferPointer<cscp_inherited>) -> Result
