@@ -100,8 +100,7 @@ void cscp_admit(cscp_thread *t, cscp_conn *c) {
     const cscp_way *way = range ? NULL : way_of(t, c);
 
     c->ranges_version = t->ranges_version;
-    c->outside = !range && !way && c->session.state == CSCP_AWAIT_WELCOME && t->ranges &&
-                 t->ranges->known;
+    c->outside = !range && !way && c->session.state == CSCP_AWAIT_WELCOME && cscp_knows_ranges(t);
     if (way) {
         cscp_link_seek(t, c, way);
         return;
@@ -109,8 +108,13 @@ void cscp_admit(cscp_thread *t, cscp_conn *c) {
     cscp_link_drop(t, c);
     if (c->outside && t->now.boot_ms >= c->session.since_ms + cscp_outside_hold_ms(t, c))
         cscp_conn_end(t, c, CSCP_REASON_NOT_OWNER, 0);
-    if (!range || c->session.state == CSCP_CLOSED)
-        return; /* it may be ours (again) in a moment */
+    if (c->session.state == CSCP_CLOSED)
+        return;
+    if (!range) { /* it may be ours (again) in a moment */
+        if (!cscp_knows_ranges(t))
+            cscp_await_ranges(t, c);
+        return;
+    }
     if (range->epoch < c->session.epoch_seen) {
         tell_behind(t, c, range);
         return;

@@ -37,7 +37,7 @@ typedef struct cscp_summons {
  * only. */
 typedef struct cscp_conn {
     cscp_list ready; /* in the thread's list of those that may have bytes to read */
-    cscp_list out;   /* ... that may have something to send, or are stalled */
+    cscp_list out;   /* ... that may have something to send, are stalled, or early */
     int fd;          /* -1: closed */
     uint32_t slot;
     uint32_t generation;

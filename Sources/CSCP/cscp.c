@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "attendant.h"
@@ -162,6 +163,8 @@ cscp *cscp_free(cscp *self) {
         cscp_takeover_order(&self->takeover, CSCP_STEP_QUIT);
     /* All stop before the first is freed: they know each other. */
     for (uint32_t i = 0; i < self->n_threads; i++)
+        cscp_mailbox_quit(&self->threads[i]->box);
+    for (uint32_t i = 0; i < self->n_threads; i++)
         cscp_thread_stop(self->threads[i]);
     for (uint32_t i = 0; i < self->n_threads; i++)
         cscp_thread_free(self->threads[i]);
@@ -281,7 +284,17 @@ int cscp_set_routes(cscp *self, const cscp_route *routes, size_t n) {
 }
 
 void cscp_set_valid_until(cscp *self, uint64_t boottime_ns) {
-    atomic_store_explicit(&self->valid_until, boottime_ns, memory_order_release);
+    uint64_t before =
+        atomic_exchange_explicit(&self->valid_until, boottime_ns, memory_order_acq_rel);
+    struct timespec ts;
+    uint64_t now;
+
+    if (before >= boottime_ns)
+        return;
+    clock_gettime(CLOCK_BOOTTIME, &ts);
+    now = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+    if (before <= now && now < boottime_ns)
+        wake_all(self); /* those that are stalled need not wait until they are tried again */
 }
 
 void cscp_get_counters(const cscp *self, cscp_counters *ret) {

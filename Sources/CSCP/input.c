@@ -269,7 +269,9 @@ void cscp_input(cscp_thread *t, cscp_conn *c) {
     if (c->session.state == CSCP_CLOSED)
         return;
     keep(t, c, t->read_buffer + used, n_bytes - used);
-    /* A relayed one that is without an owner may have waited for a sign of life. */
-    if (c->session.owe != 0 || (c->link && c->link->relay.silent))
+    /* A relayed one that is without an owner may have waited for a sign of life; and who speaks is
+     * welcomed before those who have nothing to say. */
+    if (c->session.owe != 0 || (c->link && c->link->relay.silent) ||
+        (c->session.state == CSCP_SUSPENDED && !cscp_knows_ranges(t)))
         cscp_want_output(t, c);
 }

@@ -39,6 +39,11 @@ void cscp_stall(cscp_thread *t, cscp_conn *c) {
     cscp_list_append(&t->stalled, &c->out);
 }
 
+void cscp_await_ranges(cscp_thread *t, cscp_conn *c) {
+    cscp_list_remove(&c->out);
+    cscp_list_append(&t->early, &c->out);
+}
+
 static uint64_t earlier(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
@@ -114,30 +119,51 @@ static void let_time_pass(cscp_thread *t) {
         cscp_accept_again(t);
 }
 
-static void take_ranges(cscp_thread *t) {
+/* True: they are others now. */
+static bool take_ranges(cscp_thread *t) {
     struct cscp *cscp = t->cscp;
 
     if (atomic_load_explicit(&cscp->ranges_version, memory_order_acquire) == t->ranges_version)
-        return;
+        return false;
     pthread_mutex_lock(&cscp->ranges_lock);
     cscp_ranges_unref(t->ranges);
     t->ranges = cscp_ranges_ref(cscp->ranges);
     t->ranges_version = t->ranges->version;
     pthread_mutex_unlock(&cscp->ranges_lock);
     t->sweep = 0;
+    return true;
+}
+
+/* Those that are stalled are tried again now and then, and when the fence is opened. */
+static bool is_worth_another_try(cscp_thread *t, uint64_t *retry_at_ms) {
+    bool worth = t->now.boot_ms >= *retry_at_ms;
+
+    if (!cscp_list_is_empty(&t->stalled)) {
+        bool open = cscp_fence_is_open(t);
+
+        worth |= open && !t->fence_was_open;
+        t->fence_was_open = open;
+    }
+    if (worth)
+        *retry_at_ms = t->now.boot_ms + CSCP_RETRY_MS;
+    return worth;
 }
 
 /* A part of the slots each turn, so that a change of ranges is no pause for everybody. Whoever is
- * used before his turn comes is looked at then. */
+ * used before his turn comes is looked at then: of thousands that are to be welcomed those come
+ * first who have something to say. */
 static void sweep(cscp_thread *t) {
     uint32_t n_slots = cscp_table_n_slots(&t->table);
     uint32_t end = t->sweep + CSCP_SWEEP_A_TURN < n_slots ? t->sweep + CSCP_SWEEP_A_TURN : n_slots;
+    uint32_t n_wanting = 0;
 
-    for (; t->sweep < end; t->sweep++) {
+    for (; t->sweep < end && n_wanting < CSCP_WELCOMES_A_TURN; t->sweep++) {
         cscp_conn *c = cscp_table_slot(&t->table, t->sweep);
 
-        if (c->fd >= 0 && c->ranges_version != t->ranges_version)
+        if (c->fd >= 0 && c->ranges_version != t->ranges_version) {
             cscp_reconsider(t, c);
+            n_wanting += cscp_list_is_linked(&c->out);
+        }
     }
     if (!t->goaway)
         return;
@@ -196,10 +222,12 @@ static void pass_on(cscp_thread *t) {
     }
 }
 
-static void write_the_wanting(cscp_thread *t, bool retry) {
+static void write_the_wanting(cscp_thread *t, bool other_ranges, bool retry) {
     cscp_list due;
 
     cscp_list_init(&due);
+    if (other_ranges)
+        cscp_list_splice(&due, &t->early);
     cscp_list_splice(&due, &t->out);
     if (retry)
         cscp_list_splice(&due, &t->stalled);
@@ -302,10 +330,10 @@ void *cscp_thread_run(void *argument) {
     if (!cscp_takeover_follow(&t->cscp->takeover, t))
         return NULL;
     while (!t->quit) {
-        bool all, retry;
+        bool all, other_ranges;
         int n = wait_for_events(t, events, behind_since_ms != 0, &all);
 
-        take_ranges(t);
+        other_ranges = take_ranges(t);
         for (int i = 0; i < n; i++)
             on_event(t, &events[i]);
         if (t->ring_is_full && cscp_ring_room(&t->ring, 0, enough) >= enough)
@@ -323,13 +351,11 @@ void *cscp_thread_run(void *argument) {
             behind_since_ms = t->now.boot_ms;
         if (behind_since_ms == 0 || t->now.boot_ms >= behind_since_ms + CSCP_BEHIND_MS)
             let_time_pass(t);
-        retry = t->now.boot_ms >= retry_at_ms;
-        if (retry)
-            retry_at_ms = t->now.boot_ms + CSCP_RETRY_MS;
-        write_the_wanting(t, retry);
+        write_the_wanting(t, other_ranges, is_worth_another_try(t, &retry_at_ms));
         cscp_park_turn(t);
         cscp_up_publish(t);
     }
     cscp_park_last(t);
+    cscp_thread_close(t);
     return NULL;
 }

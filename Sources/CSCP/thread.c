@@ -64,6 +64,7 @@ int cscp_thread_new(struct cscp *cscp, uint32_t index, int listen_fd, cscp_threa
     cscp_list_init(&t->ready);
     cscp_list_init(&t->out);
     cscp_list_init(&t->stalled);
+    cscp_list_init(&t->early);
     cscp_list_init(&t->owed);
     cscp_list_init(&t->departed);
     cscp_list_init(&t->links);
@@ -90,6 +91,19 @@ int cscp_thread_new(struct cscp *cscp, uint32_t index, int listen_fd, cscp_threa
     }
     *ret = t;
     return 0;
+}
+
+void cscp_thread_close(cscp_thread *t) {
+    /* First, or each of them would be taken out of it. */
+    close(t->epoll_fd);
+    t->epoll_fd = -1;
+    for (uint32_t i = 0; i < cscp_table_n_slots(&t->table); i++) {
+        cscp_conn *c = cscp_table_slot(&t->table, i);
+
+        if (c->fd >= 0)
+            close(c->fd);
+        c->fd = -1;
+    }
 }
 
 static void free_conn(cscp_conn *c) {

@@ -31,6 +31,7 @@ enum {
     CSCP_AWAY_MAX = 8,
     CSCP_ACCEPTS_A_TURN = 256,
     CSCP_SWEEP_A_TURN = 2048, /* slots looked at after a change of ranges */
+    CSCP_WELCOMES_A_TURN = 64, /* of them that may have something to be sent then: about 1/2 ms */
     CSCP_LINGER_MS = 1000,    /* for a last frame to arrive */
     CSCP_LINGERING_MAX = 1024,
     CSCP_ACCEPT_PAUSE_MS = 100,
@@ -55,7 +56,7 @@ struct cscp_thread {
     cscp_now now; /* of this turn */
     cscp_table table;
     cscp_pool pool;
-    cscp_list ready, out, stalled, owed, departed, links;
+    cscp_list ready, out, stalled, early, owed, departed, links;
     cscp_ranges *ranges;
     uint64_t ranges_version;
     uint32_t sweep;        /* slots below it were compared with the ranges */
@@ -63,6 +64,7 @@ struct cscp_thread {
     uint32_t goaway_spread_ms;
     bool stopping, goaway;
     bool ring_is_full; /* nothing is read until the taker has made room */
+    bool fence_was_open; /* when the stalled were looked after last */
     uint32_t n_lingering;
     uint64_t session_ids;
     uint64_t random;
@@ -133,6 +135,9 @@ int cscp_thread_start(cscp_thread *t);
 /* Asks it to end and waits until it did. */
 void cscp_thread_stop(cscp_thread *t);
 
+/* Closes its sockets. The thread ends: thousands of them take each thread as many µs. */
+void cscp_thread_close(cscp_thread *t);
+
 /* --- loop.c */
 void *cscp_thread_run(void *t);
 void cscp_look_at_the_clocks(cscp_thread *t);
@@ -145,8 +150,14 @@ static inline uint64_t cscp_room_enough(const cscp_ring *ring) {
 void cscp_want_output(cscp_thread *t, cscp_conn *c);
 /* It cannot go on for want of ownership or room: tried again soon. */
 void cscp_stall(cscp_thread *t, cscp_conn *c);
+/* It has something to say, and is welcomed as soon as it is known whose it is, ahead of the silent. */
+void cscp_await_ranges(cscp_thread *t, cscp_conn *c);
 /* Sees that the timer is early enough. */
 void cscp_rearm(cscp_thread *t, cscp_conn *c);
+/* Was it said what this process owns? */
+static inline bool cscp_knows_ranges(const cscp_thread *t) {
+    return t->ranges && t->ranges->known;
+}
 /* May a fenced frame be sent at this very moment? */
 bool cscp_fence_is_open(const cscp_thread *t);
 

@@ -190,7 +190,8 @@ int cscp_set_ownership(cscp *self, const cscp_range *_Nullable ranges, size_t n,
                        const cscp_route *_Nullable routes, size_t n_routes);
 
 /* Until when, on CLOCK_BOOTTIME in ns, the ranges may be acted for; UINT64_MAX = without limit.
- * Read at every single send of a command, an acknowledgement or a WELCOME. One atomic store. */
+ * Read at every single send of a command, an acknowledgement or a WELCOME. One atomic store, unless they
+ * may be acted for again. */
 void cscp_set_valid_until(cscp *self, uint64_t boottime_ns);
 
 /* --- Messages: upwards ------------------------------------------------------------------------ */
