@@ -2,6 +2,7 @@
 over what it has."""
 
 import os
+import pathlib
 import time
 
 import pytest
@@ -205,12 +206,16 @@ def test_what_a_node_that_hangs_cannot_give_back_at_a_stop_is_given_back_for_it(
     with Pair(lab, 20, "16s", more="TimeoutStopSec=2s") as pair:
         main = pair.node.system.main_pid(pair.node.unit)
         threads.hang(main, "cluster-driver")
+        lock = pathlib.Path(f"/proc/{pair.node.system.init}/root/var/lib/cluster-driver/{pair.node.port}.state.lock")
+        lock.unlink()
         pair.node.ctl("stop", "--no-block")
         wait_for(lambda: not os.path.exists(f"/proc/{main}"), 20, "it is killed", every=0.005)
         # Its session would run out 1.5 s later.
         assert pair.wait_other_alone(5) < 1.2
         assert session(pair)
         wait_for(lambda: pair.node.show("ActiveState") == "failed", 10, "it is stopped")
+        # Whoever released it has made its lock anew, and was not root.
+        assert str(lock.stat().st_uid) == pair.node.system.run("id", "-u", "cluster-driver") != "0"
         pair.whole()
 
 

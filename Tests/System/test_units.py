@@ -70,6 +70,10 @@ def test_a_unit_never_gives_up_and_keeps_its_connections():
     assert unit["StartLimitIntervalSec"] == "0" and unit["Restart"] == "always"
     # With 100 ms the next process of one that was killed began after 240 to 590 ms, with 0 after 70 to 100.
     assert unit["RestartSec"] == "0" and "sleep 0.3" in unit["ExecStopPost"]
+    # The next process waits for it: no sandbox is made for it, and what it starts has no privilege.
+    end = unit["ExecStopPost"]
+    assert end.startswith("-+/bin/sh -c '[ \"$$SERVICE_RESULT\" != success ] || exit 0;"), end
+    assert re.search(r'exec setpriv --reuid="\$\$USER" .*--no-new-privs .*--bounding-set=-all\s+/usr/bin/cluster-driver', end)
     assert unit["Type"] == "notify" and "--parking" in unit["ExecStart"].split()
     # Names of descriptors go into one string of the environment, which may have 128 KiB.
     entries = int(unit["FileDescriptorStoreMax"])
