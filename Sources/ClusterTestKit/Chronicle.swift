@@ -88,7 +88,7 @@ struct Chronicle {
 
   mutating func told(_ directive: NodeMachine.Directive, _ node: NodeID, at now: Int64) {
     switch directive {
-    case .ask(_, .promise):
+    case .ask(_, .promise(let request)) where !request.isProbe:
       if asking.insert(node).inserted {
         tell("\(node) hears nothing of the store and asks for promises", at: now)
       }

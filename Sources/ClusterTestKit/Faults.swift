@@ -5,6 +5,7 @@ public struct Fault: Sendable {
   public enum Kind: CaseIterable, Sendable {
     case crash, pause, cutOff, cutFromStore, cutFromPeers, oneWay
     case storeDown, storeEmptied, storeFailedOver, loss, slowness, stop, drain, unhealthy
+    case deaf
   }
 
   var kind: Kind
@@ -43,6 +44,7 @@ extension Simulation {
       } else {
         network.setPeers(i, false, isOneWay: true)
       }
+    case .deaf: network.deafen(i)
     case .storeDown: storeIsUp = false
     case .storeEmptied:
       store = MemoryStore(identity: newIdentity())
@@ -98,7 +100,7 @@ extension Simulation {
   mutating func heal(_ fault: Fault) {
     let i = fault.node
     switch fault.kind {
-    case .cutOff, .cutFromStore, .cutFromPeers, .oneWay:
+    case .cutOff, .cutFromStore, .cutFromPeers, .oneWay, .deaf:
       network.setStore(i, to: true, from: true)
       network.setPeers(i, true, isOneWay: false)
     case .storeDown: storeIsUp = true

@@ -42,6 +42,13 @@ struct SimulatedNetwork {
     }
   }
 
+  /// What is sent to the node is lost. It has no way to the store then: a connection on which no answer comes is
+  /// given up, and none is made anew.
+  mutating func deafen(_ i: Int) {
+    setStore(i, to: false, from: false)
+    for j in between.indices where j != i { between[j][i] = false }
+  }
+
   mutating func heal() {
     self = SimulatedNetwork(nodes: toStore.count, isPlain: isPlain)
   }

@@ -132,6 +132,9 @@ public struct Simulation {
     crash(node, comesBackIn: Int64(seconds * 1e9))
   }
 
+  /// What is sent to the node is lost; what it sends to its peers arrives.
+  public mutating func deafen(_ node: Int) { network.deafen(node) }
+
   /// The node that acts for the most ranges.
   public var ownerOfMost: Int? {
     nodes.indices.max { nodes[$0].ranges.count < nodes[$1].ranges.count }

@@ -13,6 +13,7 @@ public struct Story {
     case reachesVendorApp(Int)
     case losesStore(Int)
     case losesAll(Int)
+    case hearsNothing(Int)
     case reconnects(Int)
     case storeDown
     case storeUp
@@ -33,6 +34,7 @@ public struct Story {
       case .reachesVendorApp(let i): "node-\(i) reaches the vendor app again"
       case .losesStore(let i): "node-\(i) no longer reaches the store"
       case .losesAll(let i): "node-\(i) is cut off from everything"
+      case .hearsNothing(let i): "node-\(i) hears nothing any more, and is heard"
       case .reconnects(let i): "node-\(i) is connected again"
       case .storeDown: "the store is away"
       case .storeUp: "the store is back"
@@ -138,6 +140,7 @@ public struct Story {
     case .losesAll(let i):
       simulation.network.setStore(i, to: false, from: false)
       simulation.network.setPeers(i, false, isOneWay: false)
+    case .hearsNothing(let i): simulation.network.deafen(i)
     case .reconnects(let i):
       simulation.network.setStore(i, to: true, from: true)
       simulation.network.setPeers(i, true, isOneWay: false)

@@ -5,7 +5,8 @@
 /// time with the node itself counted. Any two such sets share a member, and a member that has consented
 /// against a node promises it nothing until that node's session has moved.
 public struct FailsafeMachine: Sendable, Equatable {
-  /// "Until P have passed on your clock, do not claim what is mine."
+  /// "Until P have passed on your clock, do not claim what is mine." Or, as a probe, "Do I hear you?", upon which
+  /// nothing is promised.
   public struct PromiseRequest: Sendable, Hashable {
     public var asker: Owner
     /// Of the asker's round of questions; comes back with the answer.
@@ -13,12 +14,16 @@ public struct FailsafeMachine: Sendable, Equatable {
     /// What the asker knows of the store.
     public var identity: StoreIdentity
     public var version: UInt64
+    public var isProbe: Bool
 
-    public init(asker: Owner, round: UInt64, identity: StoreIdentity, version: UInt64) {
+    public init(
+      asker: Owner, round: UInt64, identity: StoreIdentity, version: UInt64, isProbe: Bool = false
+    ) {
       self.asker = asker
       self.round = round
       self.identity = identity
       self.version = version
+      self.isProbe = isProbe
     }
   }
 
@@ -53,6 +58,8 @@ public struct FailsafeMachine: Sendable, Equatable {
     var promisedUntil: Instant?
     /// When the newest of my questions that it answered with a promise was asked.
     var promisedAskedAt: Instant?
+    /// The newest of my rounds of this outage that it was heard to answer.
+    var heardRound: UInt64?
 
     /// Who is first seen counts as consented against: what this node's former life has consented to is
     /// not known.
@@ -192,7 +199,31 @@ public struct FailsafeMachine: Sendable, Equatable {
   public mutating func storeAnswered() {
     guard roundAskedAt != nil else { return }
     roundAskedAt = nil
-    for i in peers.indices { peers.change(at: i) { $0.promisedAskedAt = nil } }
+    for i in peers.indices {
+      peers.change(at: i) {
+        $0.promisedAskedAt = nil
+        $0.heardRound = nil
+      }
+    }
+  }
+
+  /// Rounds of which one must have been answered.
+  private static let heardWithin: UInt64 = 2
+
+  /// Whether the member was heard lately. Of another a promise is of no use, as its answer would not be heard
+  /// either: it would only keep others from claiming what this node has stopped acting for.
+  public func isHeard(_ member: NodeID) -> Bool {
+    peers[member]?.heardRound.map { $0 + FailsafeMachine.heardWithin >= round } ?? false
+  }
+
+  /// A member was heard to answer that round. Returns whether that is news of the present one: then it is asked
+  /// for its promise now.
+  public mutating func heard(_ member: NodeID, round: UInt64) -> Bool {
+    guard roundAskedAt != nil, round <= self.round else { return false }
+    let before = peers[member]?.heardRound
+    guard before.map({ $0 < round }) ?? true else { return false }
+    change(member) { $0.heardRound = round }
+    return round == self.round
   }
 
   /// A member has promised, in answer to that round. An answer to an earlier one is left out: it

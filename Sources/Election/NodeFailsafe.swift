@@ -1,20 +1,33 @@
 extension NodeMachine {
   // MARK: Asking
 
-  /// While heartbeats are not answered, every listed member is asked for its promise.
+  /// While heartbeats are not answered, every listed member is asked for its promise, or first whether it is
+  /// heard.
   mutating func askForPromises(at now: Instant, _ out: inout Gathered) {
-    guard session.failures > 0, !ownership.holdings.isEmpty, list.added[me.node] != nil,
-      let identity = ownership.identity
-    else { return }
+    guard wantsPromises else { return }
     if let askedAt = promiseAskedAt, now < askedAt + timing.renewEvery {
       out.wake(at: askedAt + timing.renewEvery)
       return
     }
     promiseAskedAt = now
-    let request = FailsafeMachine.PromiseRequest(
-      asker: me, round: failsafe.ask(at: now), identity: identity, version: ownership.version)
-    for node in list.nodes where node != me.node { out.append(.ask(node, .promise(request))) }
+    let round = failsafe.ask(at: now)
+    for node in list.nodes where node != me.node {
+      askForPromise(of: node, round: round, isProbe: !failsafe.isHeard(node), &out)
+    }
     out.wake(at: now + timing.renewEvery)
+  }
+
+  private var wantsPromises: Bool {
+    session.failures > 0 && !ownership.holdings.isEmpty && list.added[me.node] != nil
+  }
+
+  private mutating func askForPromise(
+    of node: NodeID, round: UInt64, isProbe: Bool, _ out: inout Gathered
+  ) {
+    guard let identity = ownership.identity else { return }
+    let request = FailsafeMachine.PromiseRequest(
+      asker: me, round: round, identity: identity, version: ownership.version, isProbe: isProbe)
+    out.append(.ask(node, .promise(request)))
   }
 
   /// Whether f + 1 members consent, this one counted. Asks those that have not been asked lately.
@@ -47,7 +60,12 @@ extension NodeMachine {
   ) {
     switch answer {
     case .refused: break
+    case .heard(let round):
+      if failsafe.heard(member, round: round), wantsPromises, list.added[member] != nil {
+        askForPromise(of: member, round: round, isProbe: false, &out)
+      }
     case .promised(let round, let identity, let version, let news):
+      _ = failsafe.heard(member, round: round)
       guard identity == ownership.identity else { return }
       // What was lost is gone before the deadline of all is moved. News that can't be told from old
       // stories give no promise either; the next ones will.
@@ -66,7 +84,9 @@ extension NodeMachine {
   mutating func answer(_ question: Question, by asker: NodeID, at now: Instant) -> Answer {
     switch question {
     case .promise(let request):
-      guard request.asker.node == asker, request.identity == ownership.identity,
+      guard request.asker.node == asker else { return .refused }
+      if request.isProbe { return .heard(round: request.round) }
+      guard request.identity == ownership.identity,
         failsafe.promise(to: asker, list: list, at: now)
       else { return .refused }
       let news =

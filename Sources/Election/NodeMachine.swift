@@ -22,6 +22,8 @@ public struct NodeMachine: Sendable, Equatable {
     /// Given, with the store and version the promiser knows and the ranges that have changed since the
     /// asker's.
     case promised(round: UInt64, StoreIdentity, version: UInt64, news: [RangeRecord])
+    /// The answer to a probe.
+    case heard(round: UInt64)
     case consented(against: StoreCall.Watched?)
     case refused
   }

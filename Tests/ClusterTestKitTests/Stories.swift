@@ -72,7 +72,10 @@ extension Tale {
       ]),
     Tale(
       name: "the owner dies in a move", nodes: 2, seconds: 6.5...10,
-      script: two + [(6.6, .drains(1)), (7.08, .dies(1))]),
+      script: two + [(6.6, .drains(1)), (6.82, .dies(1))]),
+    Tale(
+      name: "a node hears nothing and is heard", nodes: 3, seconds: 6.5...13,
+      script: three + [(6.6, .hearsNothing(1)), (10, .reconnects(1))]),
     Tale(
       name: "Redis is away for a minute and a node dies meanwhile", nodes: 3, seconds: 6.5...70,
       script: three + [(7, .storeDown), (30, .dies(2)), (67, .storeUp)]),

@@ -254,6 +254,7 @@ struct NodeMachineTests {
       if case .ask(nodeB, .promise(let request)) = directive { request } else { nil }
     }
     let request = try #require(asked.last)
+    #expect(asked.allSatisfy { $0.isProbe }, "nobody was heard")
     let byStore = try #require(desk.node.validUntil)
     let version = desk.node.ownership.version
     func answer(_ identity: StoreIdentity, _ version: UInt64, _ news: [RangeRecord]) -> Desk {
@@ -273,6 +274,62 @@ struct NodeMachineTests {
     // What can't be told from an old story gives no promise.
     let old = answer(first, version - 1, [lost])
     #expect(old.node.validUntil == byStore && old.node.acting == desk.node.acting)
+  }
+
+  @Test("a promise is asked for when the member is heard, at once and only then; a probe gets none")
+  func probes() throws {
+    var desk = two()
+    func asked(_ desk: Desk) -> [FailsafeMachine.PromiseRequest] {
+      desk.said.compactMap {
+        if case .ask(nodeB, .promise(let request)) = $0 { request } else { nil }
+      }
+    }
+    func probes(at ms: Int64) -> [Bool] {
+      desk.said = []
+      desk.pass(to: at(ms))
+      return asked(desk).map(\.isProbe)
+    }
+    desk.isAway = true
+    #expect(probes(at: 4200) == [true])
+    let round = try #require(asked(desk).first).round
+    // To the question that was asked, and once.
+    desk.said = []
+    for (answered, expected) in [(round + 1, []), (round, [false]), (round, [])]
+      as [(UInt64, [Bool])]
+    {
+      desk.step(.answered(.heard(round: answered), by: nodeB), at: at(4201))
+      let requests = asked(desk)
+      #expect(requests.map(\.isProbe) == expected)
+      #expect(requests.allSatisfy { $0.round == round })
+      desk.said = []
+    }
+    // Who was heard within the last two rounds is asked for its promise right away.
+    #expect(probes(at: 4900) == [false, false, true])
+    // What was heard in one outage says nothing of the next.
+    desk.step(.answered(.heard(round: round + 3), by: nodeB), at: at(4901))
+    desk.isAway = false
+    _ = probes(at: 5900)
+    desk.isAway = true
+    #expect(probes(at: 6300).first == true)
+  }
+
+  @Test("who only asks whether it is heard is answered whatever it knows, and promised nothing")
+  func probed() {
+    var desk = two()
+    for (token, identity) in [(8, first), (9, second)] as [(UInt64, StoreIdentity)] {
+      desk.step(
+        .asked(
+          .promise(
+            .init(asker: life(nodeB), round: token, identity: identity, version: 0, isProbe: true)),
+          by: nodeB, token: token), at: at(3950))
+      #expect(desk.said.last == .answer(token: token, .heard(round: token)))
+    }
+    let watched = StoreCall.Watched(nodeB, value(3))
+    desk.step(
+      .asked(
+        .consent(.init(asker: life(nodeB), identity: first, against: watched)), by: nodeB, token: 10
+      ), at: at(3951))
+    #expect(desk.said.last == .answer(token: 10, .consented(against: watched)))
   }
 
   @Test("nobody is asked for promises while the store answers, nor by a node that holds nothing")

@@ -19,6 +19,7 @@ enum PeerWire {
       message.store = request.identity.text
       message.promise.round = request.round
       message.promise.version = request.version
+      message.promise.probe = request.isProbe
     case .consent(let request):
       message.asker = self.message(request.asker)
       message.store = request.identity.text
@@ -40,7 +41,8 @@ enum PeerWire {
         asker.node,
         .promise(
           FailsafeMachine.PromiseRequest(
-            asker: asker, round: request.round, identity: store, version: request.version))
+            asker: asker, round: request.round, identity: store, version: request.version,
+            isProbe: request.probe))
       )
     case .consent(let request):
       return (
@@ -62,6 +64,8 @@ enum PeerWire {
     switch answer {
     case .refused:
       message.refused = Clusterdriver_V1_PeerRefused()
+    case .heard(let round):
+      message.heard.round = round
     case .promised(let round, let store, let version, let news):
       // A promise with some of the news left out would say what is not so.
       guard news.count <= self.newsMax else { return self.message(.refused) }
@@ -88,6 +92,7 @@ enum PeerWire {
       }
       return .promised(
         round: promised.round, StoreIdentity(promised.store), version: promised.version, news: news)
+    case .heard(let heard): return .heard(round: heard.round)
     case .consented(let consented):
       return .consented(against: consented.hasAgainst ? self.watched(consented.against) : nil)
     case nil: return nil

@@ -82,7 +82,8 @@ public nonisolated struct Clusterdriver_V1_PeerQuestion: Sendable {
   fileprivate var _asker: Clusterdriver_V1_PeerOwner? = nil
 }
 
-/// "Do not claim what is mine for the length of a promise from now on."
+/// "Do not claim what is mine for the length of a promise from now on." Or, with `probe`, "do I hear you?": who knows
+/// of probes answers with `heard` and promises nothing, who does not promises.
 public nonisolated struct Clusterdriver_V1_PeerPromiseRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -93,6 +94,8 @@ public nonisolated struct Clusterdriver_V1_PeerPromiseRequest: Sendable {
 
   /// Of the store, up to which the asker knows everything.
   public var version: UInt64 = 0
+
+  public var probe: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -153,12 +156,21 @@ public nonisolated struct Clusterdriver_V1_PeerAnswer: Sendable {
     set {answer = .consented(newValue)}
   }
 
+  public var heard: Clusterdriver_V1_PeerHeard {
+    get {
+      if case .heard(let v)? = answer {return v}
+      return Clusterdriver_V1_PeerHeard()
+    }
+    set {answer = .heard(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Answer: Equatable, Sendable {
     case refused(Clusterdriver_V1_PeerRefused)
     case promised(Clusterdriver_V1_PeerPromised)
     case consented(Clusterdriver_V1_PeerConsented)
+    case heard(Clusterdriver_V1_PeerHeard)
 
   }
 
@@ -189,6 +201,18 @@ public nonisolated struct Clusterdriver_V1_PeerPromised: Sendable {
 
   /// Ranges that have changed since the asker's version, by first serial.
   public var news: [Clusterdriver_V1_PeerRange] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Clusterdriver_V1_PeerHeard: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var round: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -672,7 +696,7 @@ nonisolated extension Clusterdriver_V1_PeerQuestion: SwiftProtobuf.Message, Swif
 
 nonisolated extension Clusterdriver_V1_PeerPromiseRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerPromiseRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}round\0\u{1}version\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}round\0\u{1}version\0\u{1}probe\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -682,6 +706,7 @@ nonisolated extension Clusterdriver_V1_PeerPromiseRequest: SwiftProtobuf.Message
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularUInt64Field(value: &self.round) }()
       case 2: try { try decoder.decodeSingularUInt64Field(value: &self.version) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.probe) }()
       default: break
       }
     }
@@ -694,12 +719,16 @@ nonisolated extension Clusterdriver_V1_PeerPromiseRequest: SwiftProtobuf.Message
     if self.version != 0 {
       try visitor.visitSingularUInt64Field(value: self.version, fieldNumber: 2)
     }
+    if self.probe != false {
+      try visitor.visitSingularBoolField(value: self.probe, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Clusterdriver_V1_PeerPromiseRequest, rhs: Clusterdriver_V1_PeerPromiseRequest) -> Bool {
     if lhs.round != rhs.round {return false}
     if lhs.version != rhs.version {return false}
+    if lhs.probe != rhs.probe {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -741,7 +770,7 @@ nonisolated extension Clusterdriver_V1_PeerConsentRequest: SwiftProtobuf.Message
 
 nonisolated extension Clusterdriver_V1_PeerAnswer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerAnswer"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}refused\0\u{1}promised\0\u{1}consented\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}refused\0\u{1}promised\0\u{1}consented\0\u{1}heard\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -788,6 +817,19 @@ nonisolated extension Clusterdriver_V1_PeerAnswer: SwiftProtobuf.Message, SwiftP
           self.answer = .consented(v)
         }
       }()
+      case 4: try {
+        var v: Clusterdriver_V1_PeerHeard?
+        var hadOneofValue = false
+        if let current = self.answer {
+          hadOneofValue = true
+          if case .heard(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.answer = .heard(v)
+        }
+      }()
       default: break
       }
     }
@@ -810,6 +852,10 @@ nonisolated extension Clusterdriver_V1_PeerAnswer: SwiftProtobuf.Message, SwiftP
     case .consented?: try {
       guard case .consented(let v)? = self.answer else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    }()
+    case .heard?: try {
+      guard case .heard(let v)? = self.answer else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
     }()
     case nil: break
     }
@@ -882,6 +928,36 @@ nonisolated extension Clusterdriver_V1_PeerPromised: SwiftProtobuf.Message, Swif
     if lhs.store != rhs.store {return false}
     if lhs.version != rhs.version {return false}
     if lhs.news != rhs.news {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Clusterdriver_V1_PeerHeard: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerHeard"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}round\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.round) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.round != 0 {
+      try visitor.visitSingularUInt64Field(value: self.round, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Clusterdriver_V1_PeerHeard, rhs: Clusterdriver_V1_PeerHeard) -> Bool {
+    if lhs.round != rhs.round {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

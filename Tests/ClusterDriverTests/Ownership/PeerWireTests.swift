@@ -15,6 +15,9 @@ struct PeerWireTests {
     arguments: [
       .promise(
         FailsafeMachine.PromiseRequest(asker: me, round: .max, identity: store, version: 3)),
+      .promise(
+        FailsafeMachine.PromiseRequest(
+          asker: me, round: 1, identity: store, version: 3, isProbe: true)),
       .consent(FailsafeMachine.ConsentRequest(asker: me, identity: store, against: nil)),
       .consent(
         FailsafeMachine.ConsentRequest(
@@ -36,7 +39,7 @@ struct PeerWireTests {
   @Test(
     "an answer arrives as it was given",
     arguments: [
-      .refused, .consented(against: nil),
+      .refused, .heard(round: .max), .consented(against: nil),
       .consented(against: StoreCall.Watched(NodeID("b"), SessionValue(Incarnation(1), .max))),
       .promised(round: 1, store, version: 2, news: []),
       .promised(
