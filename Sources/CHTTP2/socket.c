@@ -208,3 +208,13 @@ int ch2_socket_tune(int fd, unsigned idle_s, unsigned timeout_s) {
         return -errno;
     return 0;
 }
+
+unsigned ch2_socket_unanswered_ms(int fd) {
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
+        return 0;
+    bool is_sent_again = info.tcpi_unacked > 0 && info.tcpi_retransmits >= 2;
+    // Keepalive probes, of a connection on which nothing is under way.
+    return is_sent_again || info.tcpi_probes >= 2 ? info.tcpi_last_ack_recv : 0;
+}

@@ -85,6 +85,9 @@ public struct LeaderDuties: Sendable, Equatable {
     movesSeenAt = [:]
   }
 
+  /// When time alone will bring orders that were not due yet.
+  public var nextAt: Instant { last?.until ?? .distantFuture }
+
   public mutating func orders(
     _ sight: Sight, at now: Instant
   ) -> (actions: [LeaderAction], removals: [Removal]) {
@@ -96,7 +99,7 @@ public struct LeaderDuties: Sendable, Equatable {
     {
       return (last.actions, last.isIdle ? [] : removals(sight, at: now))
     }
-    let unhealthy = sight.watch.unhealthy(at: now, settle: timing.healthSettle)
+    let unhealthy = unhealthy(sight.watch, at: now)
     var actions = members(sight, alive: sessions)
     let hasGaps = LeaderDuties.hasGaps(records)
     if hasGaps {
@@ -116,7 +119,8 @@ public struct LeaderDuties: Sendable, Equatable {
           && sight.list.nodes.allSatisfy { node in alive.contains { $0.node == node } },
         until: min(
           movesSeenAt.values.min().map { $0 + timing.moveTimeout } ?? .distantFuture,
-          sight.watch.healthCountsAt(after: now, settle: timing.healthSettle)))
+          sight.watch.healthCountsAt(
+            after: now, illFor: timing.illSettle, wellFor: timing.healthSettle)))
     return (actions, removals(sight, at: now))
   }
 
@@ -166,7 +170,7 @@ public struct LeaderDuties: Sendable, Equatable {
   private func plan(
     _ records: [RangeRecord], _ movable: [Int], alive: [SessionRecord], unhealthy: [NodeID]
   ) -> Planner.Plan {
-    planner.plan(
+    var plan = planner.plan(
       members: alive.map {
         Planner.Member(
           id: $0.node, capacity: Double($0.status.capacity), draining: $0.status.draining,
@@ -177,6 +181,10 @@ public struct LeaderDuties: Sendable, Equatable {
           first: records[$0].first, weight: records[$0].load.weight,
           owner: records[$0].move?.to ?? records[$0].owner?.node)
       })
+    // Who cannot serve keeps what it has until that has settled, but gets nothing, from the first moment on.
+    let ill = alive.filter { !$0.status.healthy }.map(\.node)
+    if ill.count < alive.count { plan.moves.removeAll { ill.contains($0.to) } }
+    return plan
   }
 
   /// What is to be moved once all moves under way have ended, most urgent first, whether balancing is paused
@@ -185,7 +193,11 @@ public struct LeaderDuties: Sendable, Equatable {
     let alive = watch.alive(at: now)
     return plan(
       records, LeaderDuties.movable(records, alive: alive), alive: alive,
-      unhealthy: watch.unhealthy(at: now, settle: timing.healthSettle))
+      unhealthy: unhealthy(watch, at: now))
+  }
+
+  private func unhealthy(_ watch: PeerWatch, at now: Instant) -> [NodeID] {
+    watch.unhealthy(at: now, illFor: timing.illSettle, wellFor: timing.healthSettle)
   }
 
   /// How long it takes until all `moves` are done, after those that are `underWay`: as many at a time as may be,

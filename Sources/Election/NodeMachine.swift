@@ -75,10 +75,12 @@ public struct NodeMachine: Sendable, Equatable {
     case assertion(through: Serial)
     case handOver(Serial, to: NodeID)
     case campaign
-    case lead
+    /// The nodes that are to move something are told to look.
+    case lead(nudging: [NodeID])
     case order
     case release
 
+    var isLead: Bool { if case .lead = self { true } else { false } }
     var isAssertion: Bool { if case .assertion = self { true } else { false } }
   }
 
@@ -101,6 +103,8 @@ public struct NodeMachine: Sendable, Equatable {
   var consentAskedAt: [StoreCall.Watched?: Instant] = [:]
   /// When claims are to be thought about next. What could make one due sooner sets it back.
   var claimsDueAt = Instant(nanoseconds: .min)
+  /// When a leader is to look into the store again, though no heartbeat is due, because there may be something to order.
+  var leadDueAt = Instant.distantFuture
   /// What a claim has come to shows in the next view; none is made before that.
   var hasClaimed = false
   var life = Life.running
@@ -211,8 +215,10 @@ public struct NodeMachine: Sendable, Equatable {
     case .sealed(let first, let move): put(ownership.sealed(first, move: move), at: now, &out)
     case .loads(let new): loads.merge(new) { $1 }
     case .status(let new):
+      let isNews = new != status
       status = new
       claimsDueAt = now
+      if isNews { beat(.nudged, at: now, &out) }
     case .epochsSeen(let epochs):
       ownership.seen(epochs)
       claimsDueAt = now
@@ -240,7 +246,13 @@ public struct NodeMachine: Sendable, Equatable {
 
   /// Everything that time alone may make due.
   private mutating func proceed(at now: Instant, _ out: inout Gathered) {
-    beat(.wake, at: now, &out)
+    if now >= leadDueAt {
+      leadDueAt = .distantFuture
+      beat(.nudged, at: now, &out)
+    } else {
+      beat(.wake, at: now, &out)
+      if leadDueAt < .distantFuture { out.wake(at: leadDueAt) }
+    }
     askForPromises(at: now, &out)
     guard life == .running else { return }
     claim(at: now, &out)

@@ -35,8 +35,9 @@ extension NodeMachine {
         leadership.saw(record)
         lead(at: now, &out)
       }
-    case (.lead, .leader(let identity, let record)):
+    case (.lead(let nudging), .leader(let identity, let record)):
       if identity == ownership.identity { leadership.saw(record) }
+      for node in nudging { out.append(.nudge(node)) }
       // What was ordered is seen sooner, and the next orders with it.
       beat(.nudged, at: now, &out)
     case (_, .otherStore):
@@ -183,17 +184,21 @@ extension NodeMachine {
   private mutating func lead(at now: Instant, _ out: inout Gathered) {
     guard life == .running, case .leading(let term) = leadership.role,
       let record = leadership.leader,
-      !ownership.isQuarantined(at: now), !underWay.values.contains(.lead)
+      !ownership.isQuarantined(at: now), !underWay.values.contains(where: \.isLead)
     else { return }
     var (actions, removals) = duties.orders(
       LeaderDuties.Sight(
         table: ownership.table, version: ownership.version, list: list, watch: watch,
         floors: ownership.floors),
       at: now)
+    leadDueAt = duties.nextAt > now ? duties.nextAt : .distantFuture
     for removal in removals
     where removal.isReleased || isConsented(against: removal.watched, at: now, &out) {
       actions.append(.removeMember(removal.watched, list: list.number))
     }
-    if !actions.isEmpty { call(.lead(me, term, order: record.orders + 1, actions), .lead, &out) }
+    guard !actions.isEmpty else { return }
+    let movers = Set(actions.compactMap(\.mover)).subtracting([me.node])
+    call(
+      .lead(me, term, order: record.orders + 1, actions), .lead(nudging: movers.sorted()), &out)
   }
 }

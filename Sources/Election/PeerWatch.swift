@@ -112,29 +112,32 @@ public struct PeerWatch: Sendable, Equatable {
 
   // MARK: Health
 
-  /// Those alive that have said for `settle` that they cannot serve, while somebody else has said for
-  /// `settle` that it can; by name.
+  /// Those alive that have said for `illFor` that they cannot serve, while somebody else has said for
+  /// `wellFor` that it can; by name.
   ///
   /// What all depend on, such as the vendor app, fails for all of them, and comes back for all of them, but not
   /// for all in the same instant. Ranges that are moved in between go to those who are no better off, or from
-  /// those who are well again.
-  public func unhealthy(at now: Instant, settle: Duration) -> [NodeID] {
+  /// those who are well again. That it fails all notice soon, that it is back they find out one by one.
+  public func unhealthy(at now: Instant, illFor: Duration, wellFor: Duration) -> [NodeID] {
     var unhealthy: [NodeID] = []
     var isSomebodyWell = false
     for i in entries.indices where isAlive(i, at: now) {
       let entry = entries.values[i]
-      guard now >= entry.sameHealthSince + settle, let session = entry.session else { continue }
-      if session.status.healthy { isSomebodyWell = true } else { unhealthy.append(session.node) }
+      guard let session = entry.session else { continue }
+      let isHealthy = session.status.healthy
+      guard now >= entry.sameHealthSince + (isHealthy ? wellFor : illFor) else { continue }
+      if isHealthy { isSomebodyWell = true } else { unhealthy.append(session.node) }
     }
     return isSomebodyWell ? unhealthy : []
   }
 
   /// When time alone will change that; the distant future when it will not.
-  public func healthCountsAt(after now: Instant, settle: Duration) -> Instant {
+  public func healthCountsAt(after now: Instant, illFor: Duration, wellFor: Duration) -> Instant {
     guard entries.values.contains(where: { $0.session?.status.healthy == false }) else {
       return .distantFuture
     }
-    return entries.values.map { $0.sameHealthSince + settle }.filter { $0 > now }.min()
-      ?? .distantFuture
+    return entries.values.map { entry in
+      entry.sameHealthSince + (entry.session?.status.healthy == false ? illFor : wellFor)
+    }.filter { $0 > now }.min() ?? .distantFuture
   }
 }

@@ -108,6 +108,9 @@ public enum LeaderAction: Sendable, Hashable {
   case addMember(NodeID)
   /// Only from the list of that number, and while its session is as watched.
   case removeMember(StoreCall.Watched, list: UInt64)
+
+  /// Who is to give something away.
+  var mover: NodeID? { if case .startMove(_, let from, _) = self { from.node } else { nil } }
 }
 
 /// What an operator wants of the cluster. It is kept in the store, and gone when that loses its memory.

@@ -21,7 +21,9 @@ public struct Timing: Sendable, Hashable {
   public let removeAfter: Duration
   /// How long members go on by promises while one that was taken off the list may not know of it.
   public let shrunkHold: Duration
-  /// How long a member must have been unhealthy, and another one healthy, before the former's ranges are moved.
+  /// How long a member must have been unhealthy before its ranges are moved…
+  public let illSettle: Duration
+  /// …and another one healthy.
   public let healthSettle: Duration
 
   /// Rates of two clocks differ from true by at most this share each.
@@ -37,9 +39,11 @@ public struct Timing: Sendable, Hashable {
     margin: Duration = .milliseconds(300), callTimeout: Duration = .milliseconds(400),
     promise: Duration? = nil, rankDelay: Duration = .milliseconds(50),
     moveTimeout: Duration = .seconds(10), removeAfter: Duration = .seconds(10),
-    shrunkHold: Duration = .seconds(120), healthSettle: Duration = .seconds(3)
+    shrunkHold: Duration = .seconds(120), illSettle: Duration? = nil,
+    healthSettle: Duration = .seconds(3)
   ) throws(BrokenLaw) {
     let promise = promise ?? ttl
+    let illSettle = illSettle ?? renewEvery * 2 + callTimeout
     func law(_ holds: Bool, _ text: String) throws(BrokenLaw) {
       if !holds { throw BrokenLaw(description: text) }
     }
@@ -84,10 +88,12 @@ public struct Timing: Sendable, Hashable {
       "shrunkHold \(shrunkHold) must be from nothing to an hour: for that long nobody claims when Redis"
         + " has come back empty and members are missing")
     try law(
-      healthSettle >= renewEvery * 2 + callTimeout
-        && healthSettle.wholeNanoseconds <= 3_600_000_000_000,
-      "healthSettle \(healthSettle) must be from two renewals and a call (\(renewEvery * 2 + callTimeout)), in"
-        + " which what all notice is heard from all, to an hour")
+      illSettle >= renewEvery * 2 + callTimeout,
+      "illSettle \(illSettle) must be two renewals and a call (\(renewEvery * 2 + callTimeout)) or more: in that"
+        + " time what all notice is heard from all")
+    try law(
+      healthSettle >= illSettle && healthSettle.wholeNanoseconds <= 3_600_000_000_000,
+      "healthSettle \(healthSettle) must be from illSettle (\(illSettle)) to an hour")
     self.ttl = ttl
     self.renewEvery = renewEvery
     self.margin = margin
@@ -97,6 +103,7 @@ public struct Timing: Sendable, Hashable {
     self.moveTimeout = moveTimeout
     self.removeAfter = removeAfter
     self.shrunkHold = shrunkHold
+    self.illSettle = illSettle
     self.healthSettle = healthSettle
   }
 

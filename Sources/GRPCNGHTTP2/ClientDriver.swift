@@ -43,7 +43,7 @@ final class ClientDriver: @unchecked Sendable {
     self.backoff = Backoff(config.backoff)
     let timeouts = [
       config.connectTimeout, config.connection.stallTimeout, config.keepalive?.interval,
-      config.keepalive?.timeout,
+      config.keepalive?.timeout, config.lossTimeout,
     ]
     loop.checkInterval = timeouts.compactMap { $0?.nanoseconds }.min() ?? loop.checkInterval
   }
@@ -168,7 +168,8 @@ final class ClientDriver: @unchecked Sendable {
         local: Resolver.localText(fd), limits: CH2Limits(config, server: nil),
         health: ConnectionHealth(
           handshakeTimeout: self.config.connectTimeout, stallTimeout: config.stallTimeout,
-          keepalive: self.config.keepalive, now: self.loop.now))
+          keepalive: self.config.keepalive, lossTimeout: self.config.lossTimeout,
+          now: self.loop.now))
       guard connection.start() else {
         connection.close(reason: "the event queue refuses the socket", failure: true)
         return false
@@ -332,6 +333,11 @@ extension ClientDriver: ConnectionOwner {
       self.lastFailure = "\(connection.peer): \(reason)"
       self.tryNext()
     }
+  }
+
+  func connectionIsUnanswered(_ connection: Connection) {
+    guard self.isCurrent(connection) else { return }
+    self.config.onEvent?(.unanswered(peer: connection.peer))
   }
 
   private func isCurrent(_ connection: Connection) -> Bool {

@@ -17,6 +17,12 @@ protocol ConnectionOwner: AnyObject {
   func connectionClosedStream(_ connection: Connection)
   /// The connection is gone; all its streams have been told.
   func connectionIsClosed(_ connection: Connection, reason: String, failure: Bool)
+  /// Nothing that is sent to the peer arrives: it is going to be closed.
+  func connectionIsUnanswered(_ connection: Connection)
+}
+
+extension ConnectionOwner {
+  func connectionIsUnanswered(_ connection: Connection) {}
 }
 
 /// One HTTP/2 connection of either role. Belongs to the loop's thread.
@@ -485,7 +491,9 @@ extension Connection {
     let facts = ConnectionHealth.Facts(
       isReady: self.isReady, openStreams: self.openStreams,
       backlog: ch2_connection_backlog(self.raw), sent: ch2_connection_n_sent(self.raw),
-      headersSince: ch2_connection_headers_since(self.raw))
+      headersSince: ch2_connection_headers_since(self.raw),
+      unanswered: self.health.looksForLoss
+        ? UInt64(ch2_socket_unanswered_ms(self.fd)) * 1_000_000 : 0)
     switch self.health.check(facts, now: now) {
     case .fine(let next):
       return next
@@ -504,6 +512,9 @@ extension Connection {
       self.terminate(HTTP2ErrorCode.noError, "idle for too long", failure: false)
     case .dead(let reason):
       self.close(reason: reason, failure: true)
+    case .unanswered:
+      self.owner?.connectionIsUnanswered(self)
+      self.close(reason: "nothing that is sent arrives", failure: true)
     }
     return .max
   }

@@ -11,6 +11,8 @@ struct ConnectionHealth {
     var sent: UInt64
     /// Since when a header block is unfinished; 0 = none is.
     var headersSince: UInt64
+    /// For so long nothing that was sent has been acknowledged by the peer's host, ns; 0 = it has been.
+    var unanswered: UInt64 = 0
   }
 
   enum Verdict: Equatable {
@@ -20,7 +22,12 @@ struct ConnectionHealth {
     /// No RPC for long enough: end it in order.
     case idle
     case dead(String)
+    /// Nothing that is sent arrives.
+    case unanswered
   }
+
+  /// How often it is seen whether what was sent was acknowledged, for each time that may last.
+  private static let looks: UInt64 = 8
 
   /// What our PINGs carry, to tell their answers apart.
   static let keepalivePing: UInt64 = 0x6b65_6570_616c_6976
@@ -29,6 +36,7 @@ struct ConnectionHealth {
   private let handshakeTimeout: UInt64
   let stallTimeout: UInt64
   private let keepalive: NGHTTP2Keepalive?
+  private let lossTimeout: UInt64?
   private let maxIdle: UInt64?
   private let minPingInterval: UInt64?
   private let maxPingStrikes: Int
@@ -45,12 +53,13 @@ struct ConnectionHealth {
 
   init(
     handshakeTimeout: Duration, stallTimeout: Duration, keepalive: NGHTTP2Keepalive?,
-    maxIdle: Duration? = nil, minPingInterval: Duration? = nil, maxPingStrikes: Int = 0,
-    now: UInt64
+    lossTimeout: Duration? = nil, maxIdle: Duration? = nil, minPingInterval: Duration? = nil,
+    maxPingStrikes: Int = 0, now: UInt64
   ) {
     self.handshakeTimeout = handshakeTimeout.nanoseconds
     self.stallTimeout = stallTimeout.nanoseconds
     self.keepalive = keepalive
+    self.lossTimeout = lossTimeout?.nanoseconds
     self.maxIdle = maxIdle?.nanoseconds
     self.minPingInterval = minPingInterval?.nanoseconds
     self.maxPingStrikes = maxPingStrikes
@@ -59,6 +68,8 @@ struct ConnectionHealth {
     self.idleSince = now
     self.progressAt = now
   }
+
+  var looksForLoss: Bool { self.lossTimeout != nil }
 
   mutating func received(at now: UInt64) {
     self.receivedAt = now
@@ -109,6 +120,11 @@ struct ConnectionHealth {
       let deadline = facts.headersSince + self.stallTimeout
       if now >= deadline { return .dead("a header block was never finished") }
       next = min(next, deadline)
+    }
+
+    if let lossTimeout = self.lossTimeout {
+      if facts.unanswered >= lossTimeout { return .unanswered }
+      next = min(next, now + lossTimeout / ConnectionHealth.looks)
     }
 
     if let maxIdle = self.maxIdle, facts.isReady, facts.openStreams == 0 {

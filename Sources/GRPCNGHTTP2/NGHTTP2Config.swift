@@ -112,6 +112,11 @@ public struct NGHTTP2ClientConfig: Sendable {
   /// Pings on a quiet connection; `nil` leaves it to TCP keepalive.
   public var keepalive: NGHTTP2Keepalive? = nil
 
+  /// The connection is given up when what was sent was sent again and the server's host has
+  /// acknowledged nothing for this long; `nil` leaves it to `tcpTimeout`. Unlike that one it spares a
+  /// server that takes nothing for a while: its host acknowledges.
+  public var lossTimeout: Duration? = nil
+
   /// The `:authority` sent; `nil` = the target as written, `localhost` for a UNIX socket.
   public var authority: String? = nil
 
@@ -187,6 +192,9 @@ public enum NGHTTP2Event: Sendable {
   case connected(peer: String)
   /// A connection is over; `reason` is for people. `failure` is false for an orderly end.
   case disconnected(peer: String, reason: String, failure: Bool)
+  /// Nothing that is sent to the server arrives (``NGHTTP2ClientConfig/lossTimeout``): the connection
+  /// is about to be given up.
+  case unanswered(peer: String)
   /// A client could not connect and tries again after `delay`.
   case connectFailed(target: String, reason: String, retryIn: Duration)
   /// A server closed a connection as it was accepted, or could not accept it.

@@ -200,11 +200,12 @@ struct LeaderDutiesTests {
     let ranges = [
       record(1, 100, a, 1, successors: [nodeB]), record(101, everything, b, 1, successors: [nodeA]),
     ]
-    let settle = defaults.healthSettle.wholeNanoseconds / 1_000_000
-    func moves(_ healthy: (a: Bool, b: Bool)) -> [(Int64, Bool)] {
+    let ill = defaults.illSettle.wholeNanoseconds / 1_000_000
+    let well = defaults.healthSettle.wholeNanoseconds / 1_000_000
+    func moves(_ healthy: (a: Bool, b: Bool), illAt: Int64 = 5000) -> [(Int64, Bool)] {
       var duties = LeaderDuties(timing: defaults)
       var watch = both
-      return [1000, 999 + settle, 1000 + settle].map { now in
+      return [illAt, illAt + ill - 1, illAt + ill, well].map { now in
         let a = session(nodeA, UInt64(now), healthy: healthy.a)
         let b = session(nodeB, UInt64(now), healthy: healthy.b)
         _ = watch.see([a, b], at: at(now))
@@ -212,8 +213,32 @@ struct LeaderDutiesTests {
         return (now, actions.contains(.startMove(range: Serial(101), from: self.b, to: nodeA)))
       }
     }
-    #expect(moves((true, false)).map(\.1) == [false, false, true])
-    #expect(moves((false, false)).map(\.1) == [false, false, false])
+    #expect(moves((true, false)).map(\.1).prefix(3) == [false, false, true])
+    #expect(moves((false, false)).map(\.1).prefix(3) == [false, false, false])
+    // The other one has not been well for long enough.
+    #expect(moves((true, false), illAt: 1000).map(\.1) == [false, false, false, true])
+  }
+
+  /// A node that was cut off from everything for seconds came back, and was given ranges before it had its stream
+  /// to the vendor app again: their controllers waited for 0.9 s.
+  @Test(
+    "who cannot serve is given nothing from the moment on at which it says so, unless nobody can")
+  func nothingToTheIll() {
+    let ranges = [
+      record(1, 100, a, 1, weight: 200), record(101, 200, a, 1, weight: 200),
+      record(201, everything, a, 1, weight: 200),
+    ]
+    func isGiven(_ healthy: (a: Bool, b: Bool)) -> Bool {
+      var duties = LeaderDuties(timing: defaults)
+      let watch = watch([
+        session(nodeA, 1, healthy: healthy.a), session(nodeB, 1, healthy: healthy.b),
+      ])
+      return duties.orders(sight(ranges, watch), at: at(1)).actions.contains {
+        if case .startMove(_, _, nodeB) = $0 { true } else { false }
+      }
+    }
+    #expect(isGiven((true, true)) && isGiven((false, false)))
+    #expect(!isGiven((true, false)) && isGiven((false, true)))
   }
 
   @Test(

@@ -91,20 +91,25 @@ struct PeerWatchTests {
     #expect(watch.alive(at: at(1)).map(\.node) == [nodeA, nodeC])
   }
 
-  @Test("unhealthy is who has not been well for a while, when somebody else has been for as long")
+  @Test("unhealthy is who has not been well for a while, when somebody else has been for longer")
   func unhealthy() {
-    let settle = Duration.seconds(1)
+    let (illFor, wellFor) = (Duration.seconds(1), Duration.seconds(4))
     var watch = watching([session(nodeA, 1), session(nodeB, 1)])
+    func countsAt(after ms: Int64) -> Instant {
+      watch.healthCountsAt(after: at(ms), illFor: illFor, wellFor: wellFor)
+    }
     func look(_ a: Bool, _ b: Bool, at ms: Int64) {
       _ = watch.see(
         [session(nodeA, UInt64(ms), healthy: a), session(nodeB, UInt64(ms), healthy: b)], at: at(ms)
       )
     }
-    func unhealthy(_ ms: Int64) -> [NodeID] { watch.unhealthy(at: at(ms), settle: settle) }
-    #expect(watch.healthCountsAt(after: at(0), settle: settle) == .distantFuture)
+    func unhealthy(_ ms: Int64) -> [NodeID] {
+      watch.unhealthy(at: at(ms), illFor: illFor, wellFor: wellFor)
+    }
+    #expect(countsAt(after: 0) == .distantFuture)
     look(true, false, at: 5000)
     #expect(unhealthy(5999).isEmpty && unhealthy(6000) == [nodeB])
-    #expect(watch.healthCountsAt(after: at(5000), settle: settle) == at(6000))
+    #expect(countsAt(after: 5000) == at(6000))
     // Saying it again changes nothing; well again, it counts at once.
     look(true, false, at: 5500)
     #expect(unhealthy(6000) == [nodeB])
@@ -115,10 +120,12 @@ struct PeerWatchTests {
     look(false, false, at: 7900)
     #expect([8000, 9000, 20_000].allSatisfy { unhealthy($0).isEmpty })
     look(true, false, at: 20_000)
-    #expect(unhealthy(20_999).isEmpty)
-    #expect(watch.healthCountsAt(after: at(20_000), settle: settle) == at(21_000))
-    look(true, true, at: 20_900)
-    #expect(unhealthy(22_000).isEmpty)
+    #expect(unhealthy(20_999).isEmpty && unhealthy(21_000).isEmpty)
+    #expect(countsAt(after: 20_000) == at(24_000))
+    look(true, true, at: 23_900)
+    #expect(unhealthy(24_000).isEmpty)
+    look(true, false, at: 24_100)
+    #expect(unhealthy(25_099).isEmpty && unhealthy(25_100) == [nodeB])
   }
 
   @Test(
@@ -126,13 +133,17 @@ struct PeerWatchTests {
   )
   func unhealthyAndDead() {
     var watch = watching([session(nodeA, 1), session(nodeB, 1, healthy: false)])
-    #expect(watch.unhealthy(at: at(1000), settle: .seconds(1)) == [nodeB])
+    func unhealthy(_ ms: Int64) -> [NodeID] {
+      watch.unhealthy(at: at(ms), illFor: .seconds(1), wellFor: .seconds(1))
+    }
+    #expect(unhealthy(1000) == [nodeB])
     _ = watch.see([session(nodeA, 1), session(nodeB, 2, healthy: false)], at: at(1200))
-    #expect(watch.unhealthy(at: at(1600), settle: .seconds(1)).isEmpty)
+    #expect(unhealthy(1600).isEmpty)
     #expect(
-      watching([session(nodeB, 1, healthy: false)]).unhealthy(at: at(1200), settle: .zero).isEmpty)
+      watching([session(nodeB, 1, healthy: false)])
+        .unhealthy(at: at(1200), illFor: .zero, wellFor: .zero).isEmpty)
     _ = watch.see([session(nodeA, 2), session(nodeB, 2, healthy: false)], at: at(1700))
-    #expect(watch.unhealthy(at: at(1800), settle: .seconds(1)) == [nodeB])
-    #expect(watch.unhealthy(at: at(2700), settle: .seconds(1)).isEmpty)
+    #expect(unhealthy(1800) == [nodeB])
+    #expect(unhealthy(2700).isEmpty)
   }
 }

@@ -56,7 +56,10 @@ struct TimingTests {
     Broken(name: "removal too late", says: ["removeAfter", "49 ttl", "own clock"]) {
       try Timing(removeAfter: .nanoseconds(73_500_000_001))
     },
-    Broken(name: "health that does not settle", says: ["healthSettle", "heard from all"]) {
+    Broken(name: "an illness that does not settle", says: ["illSettle", "heard from all"]) {
+      try Timing(illSettle: .milliseconds(899))
+    },
+    Broken(name: "health that settles sooner", says: ["healthSettle", "illSettle"]) {
       try Timing(healthSettle: .milliseconds(899))
     },
     Broken(name: "less than no hold", says: ["shrunkHold", "from nothing", "nobody claims"]) {
@@ -84,7 +87,7 @@ struct TimingTests {
     _ = try Timing(removeAfter: .milliseconds(1500))
     _ = try Timing(removeAfter: .milliseconds(73_500))
     _ = try Timing(shrunkHold: .zero)
-    _ = try Timing(healthSettle: .milliseconds(900))
+    _ = try Timing(illSettle: .milliseconds(900), healthSettle: .milliseconds(900))
   }
 
   @Test(

@@ -64,18 +64,31 @@ private final class Health {
 struct HealthTests {
   private let second: UInt64 = 1_000_000_000
   private func facts(
-    ready: Bool = true, streams: Int = 1, backlog: Int = 0, sent: UInt64 = 0, headers: UInt64 = 0
+    ready: Bool = true, streams: Int = 1, backlog: Int = 0, sent: UInt64 = 0, headers: UInt64 = 0,
+    unanswered: UInt64 = 0
   ) -> ConnectionHealth.Facts {
     .init(
-      isReady: ready, openStreams: streams, backlog: backlog, sent: sent, headersSince: headers)
+      isReady: ready, openStreams: streams, backlog: backlog, sent: sent, headersSince: headers,
+      unanswered: unanswered)
   }
   private func health(
-    keepalive: NGHTTP2Keepalive? = nil, maxIdle: Duration? = nil, minPing: Duration? = nil
+    keepalive: NGHTTP2Keepalive? = nil, loss: Duration? = nil, maxIdle: Duration? = nil,
+    minPing: Duration? = nil
   ) -> Health {
     Health(
       ConnectionHealth(
         handshakeTimeout: .seconds(10), stallTimeout: .seconds(30), keepalive: keepalive,
-        maxIdle: maxIdle, minPingInterval: minPing, maxPingStrikes: 2, now: 0))
+        lossTimeout: loss, maxIdle: maxIdle, minPingInterval: minPing, maxPingStrikes: 2, now: 0))
+  }
+
+  @Test("a peer whose host acknowledges nothing is given up, one that only takes nothing is not")
+  func loss() {
+    let health = self.health(loss: .seconds(2))
+    #expect(
+      health.check(facts(backlog: 10, unanswered: 2 * second - 1), now: second)
+        == .fine(next: second + second / 4))
+    #expect(health.check(facts(backlog: 10, unanswered: 2 * second), now: second) == .unanswered)
+    #expect(self.health().check(facts(unanswered: 9 * second), now: second) == .fine(next: .max))
   }
 
   @Test("a handshake may take its time, and no longer")

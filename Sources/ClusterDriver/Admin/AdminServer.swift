@@ -36,7 +36,7 @@ final class AdminServer: Sendable {
           metadata: ["peer": .string(peer), "reason": .string(reason)])
       case .refused(let peer, let reason):
         log.warning("refused", metadata: ["peer": .string(peer), "reason": .string(reason)])
-      case .connectFailed:
+      case .connectFailed, .unanswered:
         break
       }
     }

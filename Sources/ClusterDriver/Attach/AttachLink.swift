@@ -32,6 +32,7 @@ final class AttachLink<Transport: ClientTransport>: Sendable {
   private let handlers: Handlers
   private let log: Logger
   private let machine: Mutex<AttachMachine>
+  private let lost = Atomic<Bool>(false)
   /// Streams opened, and attempts that failed.
   let opened = Counter()
   let failed = Counter()
@@ -53,6 +54,9 @@ final class AttachLink<Transport: ClientTransport>: Sendable {
 
   /// Since when there is none, and why; nil: there is one, or none was tried yet.
   var down: (since: Moment, why: String)? { self.machine.withLock { $0.down } }
+
+  /// By TCP nothing arrived at the vendor app any more, and there has been no stream since.
+  var isLost: Bool { self.lost.load(ordering: .relaxed) }
 
   /// Runs until `stop` was called and the stream is closed, or until the task is cancelled.
   func run() async {
@@ -76,6 +80,9 @@ final class AttachLink<Transport: ClientTransport>: Sendable {
     self.failed.add()
     self.step(.unreachable(why))
   }
+
+  /// Nothing that is sent arrives: the stream is about to break. Any thread.
+  func unanswered() { self.lost.store(true, ordering: .relaxed) }
 
   /// Ends the stream once what is in the outbox was written. `run` returns when the vendor app has
   /// closed its side, so give it a limited time and then cancel it.
@@ -135,6 +142,7 @@ final class AttachLink<Transport: ClientTransport>: Sendable {
       ) { response in
         let contents = try response.accepted.get()
         self.opened.add()
+        self.lost.store(false, ordering: .relaxed)
         self.step(.opened(attempt: attempt))
         for try await part in contents.bodyParts {
           if case .message(let message) = part { try self.received(message, on: attempt) }

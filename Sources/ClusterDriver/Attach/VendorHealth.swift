@@ -2,12 +2,17 @@
 ///
 /// A stream that is open proves nothing while what was sent on it stays unacknowledged.
 struct VendorHealth: Sendable {
-  /// So long without a stream, or with something unacknowledged and nothing acknowledged, it may last.
-  static let patience: Duration = .milliseconds(1500)
+  /// So long it may last without a stream: one that broke is opened again within it.
+  static let patience: Duration = .seconds(1)
+  /// So long with something unacknowledged and nothing acknowledged. A vendor app that is slow is so for all
+  /// nodes, and more so for those that send much: it is not to look like one that only they do not reach.
+  static let slowPatience: Duration = .seconds(3)
 
   /// What is seen of the way to the vendor app.
   struct Sight: Sendable {
     var isAttached: Bool
+    /// By TCP nothing arrived there any more, and it has not been attached to since.
+    var isLost = false
     /// The oldest message that is not acknowledged; nil: there is none.
     var oldest: UInt64?
     /// The vendor app has asked for a pause.
@@ -15,21 +20,19 @@ struct VendorHealth: Sendable {
   }
 
   private var oldest: UInt64?
-  /// Since when nothing has gone on.
-  private var since: ContinuousClock.Instant?
+  private var detachedSince: ContinuousClock.Instant?
+  /// Since when nothing has gone on, though there was a stream.
+  private var heldUpSince: ContinuousClock.Instant?
 
   /// Returns whether it can serve.
   mutating func look(_ sight: Sight, at now: ContinuousClock.Instant) -> Bool {
     let isHeldUp =
-      !sight.isAttached
-      || (sight.oldest != nil && sight.oldest == self.oldest && !sight.isPaused)
+      sight.isAttached && sight.oldest != nil && sight.oldest == self.oldest && !sight.isPaused
     self.oldest = sight.oldest
-    guard isHeldUp else {
-      self.since = nil
-      return true
-    }
-    let since = self.since ?? now
-    self.since = since
-    return now - since < VendorHealth.patience
+    self.detachedSince = sight.isAttached ? nil : self.detachedSince ?? now
+    self.heldUpSince = isHeldUp ? self.heldUpSince ?? now : nil
+    if sight.isLost { return false }
+    if let since = self.detachedSince { return now - since < VendorHealth.patience }
+    return self.heldUpSince.map { now - $0 < VendorHealth.slowPatience } ?? true
   }
 }

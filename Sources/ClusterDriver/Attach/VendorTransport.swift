@@ -24,11 +24,15 @@ struct VendorTransport {
     var config = NGHTTP2ClientConfig()
     config.userAgent = "cluster-driver/\(NodeVersion.current)"
     config.threadName = "vendor"
-    config.connectTimeout = .seconds(2)
+    config.connectTimeout = .seconds(1)
     config.backoff = NGHTTP2Backoff(
       initial: .milliseconds(100), multiplier: 2, maximum: .seconds(2), jitter: 0.3)
-    // TCP's own pauses between two attempts would last as long again as the break did.
+    // TCP's own pauses between two attempts would last as long again as the break did. A vendor app that only takes
+    // nothing is given longer.
+    config.lossTimeout = .milliseconds(600)
     config.connection.tcpTimeout = .seconds(5)
+    // One to which nothing is sent at present is to be known to be gone as well.
+    config.connection.tcpKeepaliveIdle = .seconds(1)
     // Finds a vendor app that hangs with its machine; one that is only slow answers pings.
     config.keepalive = NGHTTP2Keepalive(interval: .seconds(20), timeout: .seconds(10))
     config.onEvent = { events.happened($0) }
@@ -43,7 +47,7 @@ extension NGHTTP2Event {
   var failure: String? {
     switch self {
     case .connectFailed(let target, let reason, _): return "\(target): \(reason)"
-    case .connected, .disconnected, .refused: return nil
+    case .connected, .disconnected, .refused, .unanswered: return nil
     }
   }
 }

@@ -87,7 +87,7 @@ enum Check {
         case .connected(let peer): finding.withLock { $0 = .fine("\(peer) speaks HTTP/2") }
         case .connectFailed(_, let reason, _):
           finding.withLock { $0 = .wrong("\(setting): \(reason); is the vendor app running?") }
-        case .disconnected, .refused: return
+        case .disconnected, .refused, .unanswered: return
         }
         bell.ring()
       }

@@ -5,8 +5,8 @@ import RedisLink
 import Synchronization
 
 /// What is done once a second, on a thread that nothing waits for: the process title, the service
-/// manager's STATUS and WATCHDOG, the rate of events, and the looks at whether everything still moves and
-/// whether the vendor app takes what is sent.
+/// manager's STATUS and WATCHDOG, the rate of events, and the look at whether everything still moves. Ten times as
+/// often: whether the vendor app takes what is sent.
 final class Chores: @unchecked Sendable {
   // Unchecked: `thread` is of whoever starts and stops it; the rest lives on the thread's stack.
 
@@ -15,6 +15,7 @@ final class Chores: @unchecked Sendable {
   /// How often what the ranges cost is counted, and how soon again when that did not say it of all.
   private static let surveyEvery: Duration = .seconds(5)
   private static let surveyAgain: Duration = .seconds(1)
+  private static let lookMs: Int32 = 100
   /// Controllers named in the title; of more, so many and their count.
   static let serialsInTitle = 8
 
@@ -78,10 +79,6 @@ final class Chores: @unchecked Sendable {
         Chores.title(
           port: self.node.layer.port, sequences: self.node.commands.finished,
           controllers: counters.sessions, serials: (sessions ?? []).map(\.serial)))
-      let way = VendorHealth.Sight(
-        isAttached: self.node.link.up != nil, oldest: self.node.outbox.oldest,
-        isPaused: self.node.outbox.isPaused)
-      self.node.ownership.serves(vendor.look(way, at: now))
       if now >= surveyAt {
         let isComplete = self.node.ownership.survey()
         surveyAt = now.advanced(by: isComplete ? Chores.surveyEvery : Chores.surveyAgain)
@@ -91,9 +88,20 @@ final class Chores: @unchecked Sendable {
         csys_notify_send("STATUS=\(text)", nil, 0)
         status = (text: text, at: now)
       }
-      let spent = (ContinuousClock.now - now).microseconds / 1000
-      self.bell.wait(milliseconds: Int32(max(0, Int64(everyMs) - Int64(spent))))
+      self.lookOut(&vendor, until: now.advanced(by: .milliseconds(Int(everyMs))))
     }
+  }
+
+  /// Looks at what lies around the node, at least once.
+  private func lookOut(_ vendor: inout VendorHealth, until end: ContinuousClock.Instant) {
+    repeat {
+      let now = ContinuousClock.now
+      let way = VendorHealth.Sight(
+        isAttached: self.node.link.up != nil, isLost: self.node.link.isLost,
+        oldest: self.node.outbox.oldest, isPaused: self.node.outbox.isPaused)
+      self.node.ownership.serves(vendor.look(way, at: now))
+      self.bell.wait(milliseconds: min((end - .now).millisecondsRoundedUp, Chores.lookMs))
+    } while .now < end && !self.stopping.load(ordering: .acquiring)
   }
 
   /// Looks whether everything moves, and says when that changes.

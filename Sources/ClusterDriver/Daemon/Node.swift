@@ -80,6 +80,7 @@ final class Node: Sendable {
       log: log.logger("vendor"))
     // Weak: the link holds the transport, and the transport this.
     vendor.events.handle { [weak link] event in
+      if case .unanswered = event { link?.unanswered() }
       if let why = event.failure { link?.unreachable(why) }
     }
     var redis: RedisDoor?

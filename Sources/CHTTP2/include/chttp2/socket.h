@@ -50,4 +50,8 @@ int ch2_local_address(int fd, CH2Address *ret);
 // given up once sent data or probes stay unanswered for `timeout_s`. A no-op for UNIX sockets.
 int ch2_socket_tune(int fd, unsigned idle_s, unsigned timeout_s);
 
+// For how many ms the peer's host has acknowledged nothing, though what was sent was sent again, twice or
+// more; 0 when that is not so. A peer that reads nothing has a host that acknowledges all the same.
+unsigned ch2_socket_unanswered_ms(int fd);
+
 #pragma clang assume_nonnull end
