@@ -177,7 +177,8 @@ static void reconsider_relayed(cscp_thread *t, cscp_conn *c) {
         return;
     }
     way = way_of(t, c);
-    if (way && cscp_relay_point(&c->link->relay, way, &t->now))
+    /* One that is apart is sought again, and not found. */
+    if (way && (cscp_relay_point(&c->link->relay, way, &t->now) || way->apart))
         cscp_link_lose(t, c, CSCP_LOST_MOVED);
 }
 

@@ -213,6 +213,10 @@ static void begin(cscp_thread *t, cscp_conn *c) {
 }
 
 void cscp_link_seek(cscp_thread *t, cscp_conn *c, const cscp_way *way) {
+    if (way->apart) {
+        cscp_conn_end(t, c, CSCP_REASON_OUT_OF_REACH, CSCP_LINK_APART_SPREAD_MS);
+        return;
+    }
     if (!c->link && way->alive && is_shunned(t, &way->target)) {
         cscp_conn_end(t, c, CSCP_REASON_OUT_OF_REACH, CSCP_LINK_AWAY_SPREAD_MS);
         return;

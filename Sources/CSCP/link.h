@@ -25,6 +25,8 @@ enum {
     CSCP_LINK_RECHECK_MS = 100,
     /* A controller that is sent elsewhere comes within this; it may well come here again. */
     CSCP_LINK_AWAY_SPREAD_MS = 500,
+    /* ... by a node that is apart: its balancer is about to send nobody there any more. */
+    CSCP_LINK_APART_SPREAD_MS = 250,
     /* So long an owner that was out of reach is not tried for others, but for one now and then: a balancer that
      * prefers nodes with few connections sends them all here. */
     CSCP_LINK_AWAY_MS = 5000,

@@ -46,7 +46,7 @@ int cscp_ways_new(const cscp_route *routes, size_t n, cscp_ways **ret) {
 
         *way = (cscp_way){
             .first = routes[i].first, .last = routes[i].last, .epoch = routes[i].epoch,
-            .alive = routes[i].alive};
+            .alive = routes[i].alive, .apart = routes[i].apart};
         r = cscp_target_from(&routes[i].address, &way->target);
         if (!follows(way->first, way->last, way->epoch, i == 0, i > 0 ? way[-1].last : 0))
             r = -EINVAL;

@@ -26,7 +26,7 @@ int cscp_target_from(const struct sockaddr_storage *address, cscp_target *ret);
 typedef struct cscp_way {
     uint64_t first, last, epoch;
     cscp_target target;
-    bool alive;
+    bool alive, apart;
 } cscp_way;
 
 typedef struct cscp_ways {

@@ -94,6 +94,9 @@ public struct NodeMachine: Sendable, Equatable {
   var duties: LeaderDuties
   public internal(set) var list = MemberList()
   public internal(set) var status = MemberStatus()
+  /// The leader is to look once a heartbeat has told the status: with the next one, or with that of the counter.
+  private var isStatusNews = false
+  var statusToldBy: UInt64?
   var loads: [Serial: RangeLoad] = [:]
   var lastCall: UInt64 = 0
   var underWay: SortedMap<CallID, Purpose> = [:]
@@ -218,7 +221,10 @@ public struct NodeMachine: Sendable, Equatable {
       let isNews = new != status
       status = new
       claimsDueAt = now
-      if isNews { beat(.nudged, at: now, &out) }
+      if isNews {
+        isStatusNews = true
+        beat(.nudged, at: now, &out)
+      }
     case .epochsSeen(let epochs):
       ownership.seen(epochs)
       claimsDueAt = now
@@ -308,6 +314,8 @@ public struct NodeMachine: Sendable, Equatable {
         let beat = StoreCall.Heartbeat(
           owner: me, counter: counter, status: status, list: list, since: ownership.version,
           identity: ownership.identity, isSure: ownership.isSure, loads: loads)
+        if isStatusNews { statusToldBy = counter }
+        isStatusNews = false
         call(.heartbeat(beat), .heartbeat(counter: counter), &out)
       }
     }

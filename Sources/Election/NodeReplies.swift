@@ -13,6 +13,10 @@ extension NodeMachine {
       saw(view, at: now, &out)
       beat(.confirmed(counter: counter), at: now, &out)
       failsafe.storeAnswered()
+      if statusToldBy == counter {
+        statusToldBy = nil
+        if let leader = leadership.leader?.leader, leader != me { out.append(.nudge(leader.node)) }
+      }
       lead(at: now, &out)
     case (_, .replaced(_, let by)):
       life = .over

@@ -88,6 +88,11 @@ public struct PeerWatch: Sendable, Equatable {
   /// When the node is dead, if nothing is seen of it until then; nil when it was never seen.
   public func deadAt(_ node: NodeID) -> Instant? { entries.index(of: node).map(deadAt(at:)) }
 
+  /// When its newest heartbeat was first seen; nil when it was never seen.
+  public func beatAt(_ node: NodeID) -> Instant? {
+    entries.index(of: node).map { entries.values[$0].firstSeenAt }
+  }
+
   private func deadAt(at i: Int) -> Instant {
     isReleased(at: i) ? entries.values[i].firstSeenAt : entries.values[i].firstSeenAt + ttl
   }

@@ -15,10 +15,15 @@ final class ClientDriver: @unchecked Sendable {
     case stopped
   }
 
+  /// Between PINGs to a server that has said that they are too many, at the least.
+  private static let calmInterval: Duration = .seconds(10)
+
   let loop: EventLoop
   let gate: ClientGate
   private let target: NGHTTP2Address
   private var config: NGHTTP2ClientConfig
+  /// As configured.
+  private let keepalive: NGHTTP2Keepalive?
   private var backoff: Backoff
   private var random = SystemRandomNumberGenerator()
 
@@ -40,6 +45,7 @@ final class ClientDriver: @unchecked Sendable {
     self.gate = gate
     self.target = target
     self.config = config
+    self.keepalive = config.keepalive
     self.backoff = Backoff(config.backoff)
     let timeouts = [
       config.connectTimeout, config.connection.stallTimeout, config.keepalive?.interval,
@@ -303,10 +309,7 @@ extension ClientDriver: ConnectionOwner {
   }
 
   func connectionGotGoaway(_ connection: Connection, code: UInt32, debug: String) {
-    if code == HTTP2ErrorCode.enhanceYourCalm, var keepalive = self.config.keepalive {
-      keepalive.interval *= 2
-      self.config.keepalive = keepalive
-    }
+    if code == HTTP2ErrorCode.enhanceYourCalm { self.askLess() } else { self.askAsConfigured() }
     if self.isCurrent(connection) {
       self.draining.append(connection)
       let reason = debug.isEmpty ? "the server is going away" : "the server goes away: \(debug)"
@@ -328,6 +331,7 @@ extension ClientDriver: ConnectionOwner {
     }
     guard self.isCurrent(connection) else { return }
     if wasReady {
+      self.askAsConfigured()
       self.replace(reason: reason, orderly: false)
     } else {
       self.lastFailure = "\(connection.peer): \(reason)"
@@ -338,6 +342,19 @@ extension ClientDriver: ConnectionOwner {
   func connectionIsUnanswered(_ connection: Connection) {
     guard self.isCurrent(connection) else { return }
     self.config.onEvent?(.unanswered(peer: connection.peer))
+  }
+
+  /// It has been asked too often. When its connection has ended otherwise, another one may be there, which takes more.
+  private func askLess() {
+    guard var keepalive = self.config.keepalive else { return }
+    keepalive.interval = max(keepalive.interval * 2, Self.calmInterval)
+    self.config.keepalive = keepalive
+    self.loop.asksLess(true)
+  }
+
+  private func askAsConfigured() {
+    self.config.keepalive = self.keepalive
+    self.loop.asksLess(false)
   }
 
   private func isCurrent(_ connection: Connection) -> Bool {

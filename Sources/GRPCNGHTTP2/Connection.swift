@@ -235,6 +235,7 @@ final class Connection: LoopSource {
       let n = ch2_connection_receive(self.raw, buffer.baseAddress!, buffer.count)
       if n > 0 {
         self.health.received(at: self.loop.now)
+        self.loop.heard()
         self.takeEvents()
         if n < buffer.count { break }
       } else if n == -Int(EAGAIN) {

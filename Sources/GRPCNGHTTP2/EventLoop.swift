@@ -39,6 +39,8 @@ final class EventLoop: @unchecked Sendable {
   private let poller: OpaquePointer
   private let mailbox = Mutex(Mailbox())
   private let turnCount = Atomic<UInt64>(0)
+  private let heardAt = Atomic<UInt64>(ch2_now_ns())
+  private let isAskedLess = Atomic<Bool>(false)
 
   // Of the loop's thread only.
   private var sources: [UInt64: any LoopSource] = [:]
@@ -72,6 +74,14 @@ final class EventLoop: @unchecked Sendable {
 
   /// Grows at least once a second while the thread lives and is not stuck.
   var turns: UInt64 { self.turnCount.load(ordering: .relaxed) }
+
+  /// Since something came by any connection, or since there is a loop; ns. Nil: the peer is asked less often than
+  /// it should be.
+  var silence: UInt64? {
+    if self.isAskedLess.load(ordering: .relaxed) { return nil }
+    let (now, heardAt) = (ch2_now_ns(), self.heardAt.load(ordering: .relaxed))
+    return now > heardAt ? now - heardAt : 0
+  }
 
   /// Starts the thread. `role` and the loop live until ``stop()`` has been called and done; then
   /// `onEnd` is.
@@ -109,6 +119,10 @@ final class EventLoop: @unchecked Sendable {
   func stop() {
     self.isStopping = true
   }
+
+  func asksLess(_ isSo: Bool) { self.isAskedLess.store(isSo, ordering: .relaxed) }
+
+  func heard() { self.heardAt.store(self.now, ordering: .relaxed) }
 
   /// Waits for a descriptor. - Returns: the token, or nil when the system refuses.
   func add(_ source: any LoopSource, fd: Int32, events: UInt32) -> UInt64? {

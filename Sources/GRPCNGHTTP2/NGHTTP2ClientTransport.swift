@@ -56,6 +56,12 @@ public final class NGHTTP2ClientTransport: ClientTransport {
   /// for a watchdog.
   public var turns: UInt64 { self.loop.turns }
 
+  /// Since something was heard of the server, or since there is a transport. With a `keepalive` it is
+  /// heard of at its interval at the least; nil while the server wants less than that.
+  public var silence: Duration? {
+    self.loop.silence.map { .nanoseconds(Int64(clamping: $0)) }
+  }
+
   /// Connects and keeps connected until ``beginGracefulShutdown()`` was called and all RPCs have
   /// ended, or until the task is cancelled: open RPCs then fail at once.
   public func connect() async throws {

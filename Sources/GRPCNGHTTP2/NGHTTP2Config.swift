@@ -59,7 +59,7 @@ public struct NGHTTP2ConnectionConfig: Sendable, Hashable {
 public struct NGHTTP2Keepalive: Sendable, Hashable {
   /// A PING is sent after this time without a byte from the peer. Servers of other makes object to
   /// less than 20 s, some to less than 5 min, and close the connection; the interval is then
-  /// doubled.
+  /// doubled, to 10 s at the least, until the server has been away.
   public var interval: Duration
 
   /// Without an answer for this long the connection is closed.

@@ -238,70 +238,6 @@ static void who_has_no_owner_is_kept_alive_and_finds_the_next_one(void) {
     pair_free(&nodes);
 }
 
-static void whose_owner_lives_but_is_out_of_reach_is_sent_elsewhere(void) {
-    cscp_config config = node_config();
-    config.relay_hold_ms = 200;
-    cscp *entry = node_new(&config), *owner = node_new(&config);
-    cscp_route route = route_of(cscp_port(owner), 3);
-    peer p, q;
-    node_owns(owner, 3);
-    node_relays(entry, cscp_port(owner), 3);
-    peer_join(&p, entry, 5);
-    cscp_free(owner);
-    HOST_UNTIL(entry, counters.relay_failures >= 1);
-    route.alive = true;
-    uint64_t begin = now_ms();
-    CHECK_EQ(cscp_set_ownership(entry, NULL, 0, &route, 1), 0);
-    CHECK_EQ(peer_expect_reason(&p), CSCP_REASON_OUT_OF_REACH);
-    CHECK(now_ms() - begin >= 200 && now_ms() - begin < config.hold_ms);
-    peer_expect_end(&p);
-    peer_close(&p);
-    begin = now_ms();
-    peer_connect(&q, entry);
-    peer_hello(&q, 5);
-    peer_expect(&q, CSCP_BUSY);
-    CHECK(now_ms() - begin < 150); /* it is known by now */
-    peer_close(&q);
-    CHECK_EQ(host_counters(entry).closed[CSCP_REASON_OUT_OF_REACH], 2);
-    cscp_free(entry);
-}
-
-/* What a controller that is told BUSY comes to by dialling again. */
-static bool is_welcomed(cscp *entry, uint64_t serial) {
-    peer p;
-    cscp_frame frame;
-    peer_connect(&p, entry);
-    peer_hello(&p, serial);
-    CHECK_EQ(peer_read(&p, &frame, PATIENCE_MS), 1);
-    peer_close(&p);
-    return frame.type == CSCP_WELCOME;
-}
-
-static void an_owner_that_is_in_reach_again_is_soon_tried_for_one_and_then_for_all(void) {
-    cscp_config config = node_config();
-    config.relay_hold_ms = 200;
-    cscp *entry = node_new(&config), *owner = node_new(&config);
-    cscp_route route = route_of(cscp_port(owner), 3);
-    peer p;
-    route.alive = true;
-    config.port = cscp_port(owner);
-    cscp_free(owner);
-    CHECK_EQ(cscp_set_ownership(entry, NULL, 0, &route, 1), 0);
-    peer_connect(&p, entry);
-    peer_hello(&p, 5);
-    peer_expect(&p, CSCP_BUSY);
-    peer_close(&p);
-    owner = node_new(&config);
-    node_owns(owner, 3);
-    uint64_t begin = now_ms();
-    CHECK(!is_welcomed(entry, 6));
-    while (!is_welcomed(entry, 7))
-        CHECK(now_ms() - begin < 2000); /* CSCP_LINK_AWAY_MS is longer */
-    CHECK(is_welcomed(entry, 8) && is_welcomed(entry, 9));
-    cscp_free(entry);
-    cscp_free(owner);
-}
-
 static void an_owner_that_comes_back_at_its_place_is_found_again(void) {
     cscp_config config = node_config();
     pair nodes = pair_new();
@@ -565,8 +501,6 @@ int main(void) {
     RUN(however_the_bytes_come_the_frames_are_whole);
     RUN(ownership_moves_and_the_connection_stays);
     RUN(who_has_no_owner_is_kept_alive_and_finds_the_next_one);
-    RUN(whose_owner_lives_but_is_out_of_reach_is_sent_elsewhere);
-    RUN(an_owner_that_is_in_reach_again_is_soon_tried_for_one_and_then_for_all);
     RUN(an_owner_that_comes_back_at_its_place_is_found_again);
     RUN(who_finds_no_owner_is_sent_away_in_time);
     RUN(a_route_that_is_gone_takes_nobody_from_a_sound_owner);

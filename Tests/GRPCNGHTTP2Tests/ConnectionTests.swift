@@ -242,6 +242,52 @@ struct LifecycleTests {
     }
   }
 
+  @Test("for how long nothing was heard is known, and answers to PINGs are heard")
+  func silence() async throws {
+    let config = clientConfig {
+      $0.keepalive = NGHTTP2Keepalive(
+        interval: .milliseconds(50), timeout: .seconds(20), withoutCalls: true)
+    }
+    try await within {
+      let server = serverConfig { $0.minPingInterval = .milliseconds(10) }
+      try await withServer(anyPort, server) { _, address, _, _ in
+        let transport = try NGHTTP2ClientTransport(target: address, config: config)
+        try await withGRPCClient(transport: transport) { _ in
+          try await Task.sleep(for: .milliseconds(600))
+          #expect(try #require(transport.silence) < .milliseconds(500))
+        }
+      }
+      let silent = try RawPeer.listen()
+      let transport = try NGHTTP2ClientTransport(
+        target: .tcp(host: "127.0.0.1", port: silent.port), config: config)
+      try await withGRPCClient(transport: transport) { _ in
+        let connection = try await silent.accept()
+        connection.send(Frame.settings())
+        let isKnown = try await eventually {
+          transport.silence.map { $0 > .milliseconds(500) } ?? false
+        }
+        #expect(isKnown)
+      }
+    }
+  }
+
+  @Test("a server that wants fewer PINGs gets fewer, and nothing is said of its silence")
+  func calm() async throws {
+    let config = clientConfig {
+      $0.keepalive = NGHTTP2Keepalive(
+        interval: .milliseconds(50), timeout: .seconds(20), withoutCalls: true)
+    }
+    try await within {
+      try await withServer { _, address, _, _ in
+        let transport = try NGHTTP2ClientTransport(target: address, config: config)
+        try await withGRPCClient(transport: transport) { _ in
+          let isCalm = try await eventually { transport.silence == nil }
+          #expect(isCalm)
+        }
+      }
+    }
+  }
+
   @Test("a second listener at the same UNIX path is refused; a dead one's file is replaced")
   func unixPath() async throws {
     let path = "/tmp/grpc-nghttp2-\(UInt64.random(in: 0 ... .max)).sock"

@@ -34,14 +34,36 @@ def test_controllers_whose_owner_their_entry_cannot_reach_come_in_by_another(hos
     cluster.connect(90, 2, seed=6)
     arrivals = Arrivals(cluster.vendor.db.removeprefix("sqlite:"), cluster.serials)
     arrivals.start()
-    node = cluster.nodes[0]
     hosts = hosted.hosts
     began = time.time()
-    cut = hosted.network.cut(hosts[node.name], [hosts[other.name] for other in cluster.nodes[1:]])
+    # Of one line: with the third node both are more than the one that they do not reach.
+    cut = hosted.network.cut(hosts[cluster.nodes[0].name], hosts[cluster.nodes[1].name])
     # Long before TCP gives up, and while the owners stay what they are.
-    wait_for(lambda: arrivals.all_newer_than(began + 1), 15, "all are served")
+    wait_for(lambda: arrivals.all_newer_than(began + 1), 8, "all are served", every=0.05)
     print(f"\n  all served {time.time() - began:.1f} s after the cut")
     went = 'cluster_driver_connections_closed_total{reason="out_of_reach"}'
     assert sum(each.metrics().get(went, 0) for each in cluster.nodes) > 0
     cut.heal()
+    arrivals.end()
+
+
+def test_a_node_that_reaches_no_other_though_all_reach_redis_gives_what_it_has_to_the_others(hosted):
+    cluster = Cluster(hosted)
+    cluster.connect(90, 2, seed=7)
+    arrivals = Arrivals(cluster.vendor.db.removeprefix("sqlite:"), cluster.serials)
+    arrivals.start()
+    # The others are as many as it takes: by its name alone it would stay.
+    node, others = cluster.nodes[0], cluster.nodes[1:]
+    hosts = hosted.hosts
+    began = time.time()
+    cut = hosted.network.cut(hosts[node.name], [hosts[other.name] for other in others])
+    wait_for(lambda: node.http("/readyz")[0] == 503, 5, "the balancer is told to send nobody there")
+    assert "not reached" in node.http("/readyz")[1]
+    wait_for(lambda: cluster.owned(node) == 0, 10, "it has nothing any more", every=0.05)
+    moved = time.time()
+    wait_for(lambda: arrivals.all_newer_than(moved), 10, "all are served", every=0.05)
+    print(f"\n  moved away {moved - began:.1f} s after the cut, all served {time.time() - began:.1f} s after it")
+    assert all(cluster.owned(other) > 0 and other.http("/readyz")[0] == 200 for other in others)
+    cut.heal()
+    wait_for(lambda: cluster.owned(node) > 0 and node.http("/readyz")[0] == 200, 30, "it has its share again")
     arrivals.end()

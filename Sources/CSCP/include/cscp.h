@@ -171,6 +171,7 @@ typedef struct cscp_route {
     uint64_t epoch;
     struct sockaddr_storage address;
     bool alive; /* others hear from it: who cannot reach it from here may do so from elsewhere */
+    bool apart; /* it is known that we cannot: who is to be relayed there is sent away at once */
 } cscp_route;
 
 /* Replaces the set of routes (sorted, without overlap, epochs >= 1, addresses with a port, else

@@ -98,6 +98,9 @@ extension NodeOwnership {
     guard let until = view.validUntil, .now < until else {
       return .notReady("the lease has run out: neither Redis nor enough of the other nodes answer")
     }
+    if self.isApart {
+      return .notReady("most of the other nodes serve, and are not reached from here")
+    }
     return .ready
   }
 }

@@ -164,7 +164,8 @@ final class ControllerLayer: @unchecked Sendable {
     let raw = routes.map {
       cscp_route(
         first: $0.range.first.rawValue, last: $0.range.last.rawValue,
-        epoch: $0.range.epoch.rawValue, address: $0.address.storage, alive: $0.isAlive)
+        epoch: $0.range.epoch.rawValue, address: $0.address.storage, alive: $0.isAlive,
+        apart: $0.isApart)
     }
     let result = cscp_set_routes(self.handle, raw, raw.count)
     return result == 0 ? nil : errorText(-result)

@@ -15,6 +15,10 @@ final class ClusterKeeper: NodeOwnership {
   /// How long commands that are under way may hold up a range that is to be given away. Most are answered
   /// within milliseconds; one whose answer comes later ends at the next owner, by its id.
   static let sealLimit: Duration = .milliseconds(500)
+  /// So long the controllers of a node that is out of reach wait for it to be emptied as one that is apart.
+  private static let waitsForOthers: Duration = .seconds(1)
+  /// So long after other nodes went out of reach it is looked into the store as often as at them.
+  private static let looksAfterCut: Duration = .seconds(3)
   private static let sealLook: Duration = .milliseconds(5)
   /// For the session to be given back.
   static let releaseLimit: Duration = .seconds(1)
@@ -36,6 +40,14 @@ final class ClusterKeeper: NodeOwnership {
     var survey = LoadSurvey()
     /// What the node says of itself.
     var status = MemberStatus()
+    var reach = PeerReach()
+    /// An operator wants it emptied.
+    var isDraining = false
+    /// It is apart, and there are others that serve.
+    var isApart = false
+
+    /// Whether it says that it is to be emptied.
+    var drains: Bool { self.isDraining || self.reach.isApart }
     var ration = RateLimit<String>(
       burst: ClusterKeeper.raises.burst, every: ClusterKeeper.raises.every, keysMax: 4)
   }
@@ -225,12 +237,56 @@ final class ClusterKeeper: NodeOwnership {
 
   func drain(_ isDraining: Bool) {
     let status = self.state.withLock { state in
-      state.status.draining = isDraining
+      state.isDraining = isDraining
+      state.status.draining = state.drains
       return state.status
     }
     self.log.notice(
       isDraining ? "draining: what this node has goes to the others" : "drains no more")
     self.present?.happened(.status(status))
+  }
+
+  var isApart: Bool { self.state.withLock { $0.isApart } }
+
+  func lookAtPeers() {
+    guard let view = self.view, let member = self.present else { return }
+    let now = Instant.now
+    let sights = PeerReach.sights(view, silences: member.silences, at: now)
+    let (reach, wasApart, isApart, status) = self.state.withLock { state in
+      let wasApart = state.reach.isApart
+      state.reach.look(view.me.node, sights, at: now)
+      // Others that cannot serve either are no better.
+      state.isApart =
+        state.reach.isApart
+        && view.peers.alive(at: now).contains {
+          state.reach.unreached.contains($0.node) && $0.status.healthy && !$0.status.draining
+        }
+      state.status.draining = state.drains
+      return (state.reach, wasApart, state.isApart, state.status)
+    }
+    if isApart {
+      self.routes.leaveOut(reach.unreached)
+    } else if let since = reach.unreachedSince, now >= since + ClusterKeeper.waitsForOthers {
+      self.routes.leaveOut(
+        reach.unreached.filter { view.peers.session(of: $0)?.status.draining == false })
+    } else {
+      self.routes.leaveOut([])
+    }
+    // What is going to be moved, and has been, nodes tell each other, if they are heard.
+    let isCutLately = reach.unreachedSince.map { now < $0 + ClusterKeeper.looksAfterCut } ?? false
+    if isCutLately || (isApart && !view.acting.isEmpty) { member.happened(.nudged) }
+    guard reach.isApart != wasApart else { return }
+    if reach.isApart {
+      let names = reach.unreached.sorted().map(\.name).joined(separator: " ")
+      self.log.warning(
+        """
+        most of the nodes live and are not reached from here: what this node has, and its controllers, \
+        go to those; see to the network between the nodes
+        """, metadata: ["unreached": "\(names)"])
+    } else {
+      self.log.notice("the other nodes are reached again")
+    }
+    member.happened(.status(status))
   }
 
   func serves(_ isHealthy: Bool) {

@@ -96,6 +96,9 @@ package final class ClusterMember: Sendable {
   /// The way to the other nodes for an operator.
   var nodePeers: any NodePeers { self.links }
 
+  /// For how long nothing has been heard of each of the other nodes that are connected to.
+  var silences: [NodeID: Duration] { self.links.silences }
+
   /// What peers may ask of this node for an operator.
   func serve(_ desk: NodeDesk) { self.server.serve(desk) }
 

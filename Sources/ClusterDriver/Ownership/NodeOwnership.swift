@@ -25,6 +25,11 @@ protocol NodeOwnership: Sendable {
   func drain(_ isDraining: Bool)
   /// Whether the node can serve. Of one that cannot, the leader moves what it has to those who can.
   func serves(_ isHealthy: Bool)
+  /// Looks whether the node is apart: most of the others are alive and not reached from here. What it has is moved
+  /// to those then.
+  func lookAtPeers()
+  /// It is apart, and there are others that serve: controllers are better off there.
+  var isApart: Bool { get }
   /// The way to the other nodes for an operator; nil for a node that is none's.
   var peers: (any NodePeers)? { get }
   /// What the other nodes may ask of this one for an operator.

@@ -14,6 +14,7 @@ final class RouteTable: @unchecked Sendable {
 
   private struct Wanted {
     var view: OwnershipView?
+    var leftOut: Set<NodeID> = []
     var isClosing = false
   }
 
@@ -51,6 +52,15 @@ final class RouteTable: @unchecked Sendable {
     self.bell.ring()
   }
 
+  /// The controllers of these are sent to other nodes, which reach them. Does not block.
+  func leaveOut(_ nodes: Set<NodeID>) {
+    let isNews = self.wanted.withLock { wanted in
+      defer { wanted.leftOut = nodes }
+      return wanted.leftOut != nodes
+    }
+    if isNews { self.bell.ring() }
+  }
+
   func close() {
     guard let thread = self.thread else { return }
     self.wanted.withLock { $0.isClosing = true }
@@ -63,14 +73,14 @@ final class RouteTable: @unchecked Sendable {
     var view: OwnershipView?
     var told: [Route] = []
     while true {
-      let (fresh, isClosing) = self.wanted.withLock { wanted in
+      let (fresh, leftOut, isClosing) = self.wanted.withLock { wanted in
         defer { wanted.view = nil }
-        return (wanted.view, wanted.isClosing)
+        return (wanted.view, wanted.leftOut, wanted.isClosing)
       }
       if isClosing { return }
       if let fresh { view = fresh }
       if let view {
-        let routes = Route.routes(view, at: .now) { self.address(of: $0) }
+        let routes = Route.routes(view, leftOut: leftOut, at: .now) { self.address(of: $0) }
         if routes != told {
           if let why = self.layer.route(routes) {
             self.log.error(
@@ -120,9 +130,12 @@ struct Route: Sendable, Equatable {
   var address: csys_address
   /// Its owner's heartbeats are seen: when it is not to be reached from here, it may be from elsewhere.
   var isAlive: Bool
+  /// And it is known not to be reached from here.
+  var isApart = false
 
   static func == (a: Route, b: Route) -> Bool {
-    a.range == b.range && a.isAlive == b.isAlive && a.address.length == b.address.length
+    a.range == b.range && a.isAlive == b.isAlive && a.isApart == b.isApart
+      && a.address.length == b.address.length
       && withUnsafeBytes(of: a.address.storage) { a in
         withUnsafeBytes(of: b.address.storage) { b in a.elementsEqual(b) }
       }
@@ -131,7 +144,8 @@ struct Route: Sendable, Equatable {
   /// Of what others own by the word of the present store. Whatever peers have said, they are sorted, apart,
   /// and lead somewhere.
   static func routes(
-    _ view: OwnershipView, at now: Instant, address: (String) -> csys_address?
+    _ view: OwnershipView, leftOut: Set<NodeID> = [], at now: Instant,
+    address: (String) -> csys_address?
   ) -> [Route] {
     var routes: [Route] = []
     for record in view.table.values {
@@ -142,7 +156,8 @@ struct Route: Sendable, Equatable {
       else { continue }
       routes.append(
         Route(
-          range: record.piece, address: address, isAlive: view.peers.isAlive(owner, at: now)))
+          range: record.piece, address: address, isAlive: view.peers.isAlive(owner, at: now),
+          isApart: leftOut.contains(owner)))
     }
     return routes
   }

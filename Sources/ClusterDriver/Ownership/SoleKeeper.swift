@@ -36,6 +36,8 @@ final class SoleKeeper: NodeOwnership {
   func drain(_ isDraining: Bool) {}
   func serve(_ desk: NodeDesk) {}
   func serves(_ isHealthy: Bool) {}
+  func lookAtPeers() {}
+  var isApart: Bool { false }
   func renewTLS() {}
   func stop() {}
   func handOver(_ results: [Clusterdriver_V1_CommandResult]) -> Int { 0 }

@@ -45,6 +45,10 @@ final class PeerLinks: OwnershipPeers {
       config.connectTimeout = .seconds(1)
       config.backoff = NGHTTP2Backoff(
         initial: .milliseconds(50), multiplier: 2, maximum: .milliseconds(500), jitter: 0.5)
+      // So that who is silent is known to be out of reach, or dead (`PeerReach`). A process that hangs keeps its
+      // connection.
+      config.keepalive = NGHTTP2Keepalive(
+        interval: .milliseconds(250), timeout: .seconds(10), withoutCalls: true)
       // A connection to a host that was cut off is given up soon, so that another one is there when the
       // host is.
       config.connection.tcpKeepaliveIdle = .seconds(1)
@@ -110,6 +114,12 @@ final class PeerLinks: OwnershipPeers {
     self.call(node) { peer, options in
       _ = try await peer.nudge(Clusterdriver_V1_PeerNudge(), options: options)
     }
+  }
+
+  /// For how long nothing has been heard of each. One of an earlier version, which does not want to be asked so often,
+  /// is not among them.
+  var silences: [NodeID: Duration] {
+    self.state.withLock { $0.links }.compactMapValues(\.transport.silence)
   }
 
   /// A loop for each peer.

@@ -36,6 +36,8 @@ final class PeerServer: Sendable {
     config.maxConnections = 1024
     config.maxConcurrentStreams = 64
     config.maxConnectionIdle = nil
+    // PeerLinks ask every quarter of a second.
+    config.minPingInterval = .milliseconds(100)
     config.shutdownGrace = .milliseconds(200)
     config.onEvent = { event in
       if case .refused(let peer, let reason) = event {
