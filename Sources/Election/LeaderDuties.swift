@@ -105,7 +105,9 @@ public struct LeaderDuties: Sendable, Equatable {
     if hasGaps {
       actions.append(.createRanges(LeaderDuties.complete(sight.floors)))
     } else {
-      actions += moves(records, alive: sessions, unhealthy: unhealthy, at: now)
+      actions += moves(
+        records, alive: sessions, unhealthy: unhealthy,
+        justBack: sight.watch.justBack(at: now, settle: timing.illSettle), at: now)
     }
     actions = Array(actions.prefix(limits.actionsMax))
     // Epochs may be learned while there are gaps.
@@ -168,7 +170,8 @@ public struct LeaderDuties: Sendable, Equatable {
   }
 
   private func plan(
-    _ records: [RangeRecord], _ movable: [Int], alive: [SessionRecord], unhealthy: [NodeID]
+    _ records: [RangeRecord], _ movable: [Int], alive: [SessionRecord], unhealthy: [NodeID],
+    justBack: [NodeID]
   ) -> Planner.Plan {
     var plan = planner.plan(
       members: alive.map {
@@ -181,8 +184,9 @@ public struct LeaderDuties: Sendable, Equatable {
           first: records[$0].first, weight: records[$0].load.weight,
           owner: records[$0].move?.to ?? records[$0].owner?.node)
       })
-    // Who cannot serve keeps what it has until that has settled, but gets nothing, from the first moment on.
-    let ill = alive.filter { !$0.status.healthy }.map(\.node)
+    // Who cannot serve keeps what it has until that has settled, but gets nothing, from the first moment on. Nor does
+    // who may only look as if it could.
+    let ill = alive.filter { !$0.status.healthy || justBack.contains($0.node) }.map(\.node)
     if ill.count < alive.count { plan.moves.removeAll { ill.contains($0.to) } }
     return plan
   }
@@ -193,7 +197,8 @@ public struct LeaderDuties: Sendable, Equatable {
     let alive = watch.alive(at: now)
     return plan(
       records, LeaderDuties.movable(records, alive: alive), alive: alive,
-      unhealthy: unhealthy(watch, at: now))
+      unhealthy: unhealthy(watch, at: now),
+      justBack: watch.justBack(at: now, settle: timing.illSettle))
   }
 
   private func unhealthy(_ watch: PeerWatch, at now: Instant) -> [NodeID] {
@@ -221,7 +226,8 @@ public struct LeaderDuties: Sendable, Equatable {
   }
 
   private mutating func moves(
-    _ records: [RangeRecord], alive: [SessionRecord], unhealthy: [NodeID], at now: Instant
+    _ records: [RangeRecord], alive: [SessionRecord], unhealthy: [NodeID], justBack: [NodeID],
+    at now: Instant
   ) -> [LeaderAction] {
     var actions: [LeaderAction] = []
     let fit = alive.filter { !$0.status.draining && !unhealthy.contains($0.node) }.map(\.node)
@@ -238,7 +244,8 @@ public struct LeaderDuties: Sendable, Equatable {
     }
     movesSeenAt = underWay
     let movable = LeaderDuties.movable(records, alive: alive)
-    let plan = plan(records, movable, alive: alive, unhealthy: unhealthy)
+    let plan = plan(
+      records, movable, alive: alive, unhealthy: unhealthy, justBack: justBack)
     var room = limits.movesMax - underWay.count
     for move in plan.moves where room > 0 && (!isPaused || move.reason == .drain) {
       guard let i = movable.first(where: { records[$0].first == move.range }),

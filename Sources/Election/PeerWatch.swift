@@ -10,6 +10,8 @@ public struct PeerWatch: Sendable, Equatable {
     var firstSeenAt: Instant
     /// Since when it says that it can serve, or that it cannot.
     var sameHealthSince: Instant
+    /// When it was seen again, in the same life, after it had been dead.
+    var backAt: Instant?
 
     init(session: SessionRecord?, at now: Instant) {
       self.session = session
@@ -57,8 +59,13 @@ public struct PeerWatch: Sendable, Equatable {
       entries[node] = Entry(session: session, at: now)
       return true
     }
+    let wasDead = now >= deadAt(at: i)
     return entries.change(at: i) { entry in
-      if entry.session?.value != session?.value { entry.firstSeenAt = now }
+      if entry.session?.value != session?.value {
+        let isSameLife = entry.session?.value.incarnation == session?.value.incarnation
+        if wasDead && isSameLife { entry.backAt = now }
+        entry.firstSeenAt = now
+      }
       if entry.session?.status.healthy != session?.status.healthy { entry.sameHealthSince = now }
       let isNews =
         entry.session?.released != session?.released || entry.session?.status != session?.status
@@ -115,6 +122,13 @@ public struct PeerWatch: Sendable, Equatable {
     entries.indices.compactMap { isAlive($0, at: now) ? entries.values[$0].session : nil }
   }
 
+  /// Those that were dead until less than `settle` ago, by name. The heartbeat that shows one may have been on its way
+  /// for as long, and say what was so when it was sent.
+  public func justBack(at now: Instant, settle: Duration) -> [NodeID] {
+    entries.indices.filter { entries.values[$0].backAt.map { now < $0 + settle } ?? false }
+      .map { entries.keys[$0] }
+  }
+
   // MARK: Health
 
   /// Those alive that have said for `illFor` that they cannot serve, while somebody else has said for
@@ -138,11 +152,12 @@ public struct PeerWatch: Sendable, Equatable {
 
   /// When time alone will change that; the distant future when it will not.
   public func healthCountsAt(after now: Instant, illFor: Duration, wellFor: Duration) -> Instant {
-    guard entries.values.contains(where: { $0.session?.status.healthy == false }) else {
-      return .distantFuture
+    var next = entries.values.compactMap(\.backAt).map { $0 + illFor }
+    if entries.values.contains(where: { $0.session?.status.healthy == false }) {
+      next += entries.values.map { entry in
+        entry.sameHealthSince + (entry.session?.status.healthy == false ? illFor : wellFor)
+      }
     }
-    return entries.values.map { entry in
-      entry.sameHealthSince + (entry.session?.status.healthy == false ? illFor : wellFor)
-    }.filter { $0 > now }.min() ?? .distantFuture
+    return next.filter { $0 > now }.min() ?? .distantFuture
   }
 }

@@ -241,6 +241,28 @@ struct LeaderDutiesTests {
     #expect(!isGiven((true, false)) && isGiven((false, true)))
   }
 
+  /// A node that had been mute for 4.7 s was given a range upon a heartbeat that it had sent before: that said it could
+  /// serve, and it could not. Its controllers waited for 1.2 s.
+  @Test("who was dead is given nothing for a while: the heartbeat that shows it may be an old one")
+  func nothingToTheDead() {
+    let ranges = [
+      record(1, 100, a, 1, weight: 200), record(101, everything, a, 1, weight: 200),
+    ]
+    var duties = LeaderDuties(timing: defaults)
+    var watch = both
+    func isGiven(_ beats: (a: UInt64, b: UInt64), at ms: Int64) -> Bool {
+      _ = watch.see([session(nodeA, beats.a), session(nodeB, beats.b)], at: at(ms))
+      return duties.orders(sight(ranges, watch), at: at(ms)).actions.contains {
+        if case .startMove(_, _, nodeB) = $0 { true } else { false }
+      }
+    }
+    #expect(isGiven((2, 2), at: 1000))
+    #expect(!isGiven((3, 2), at: 2600), "it is dead")
+    #expect(!isGiven((4, 3), at: 5000))
+    #expect(!isGiven((5, 4), at: 5899))
+    #expect(isGiven((6, 5), at: 5900))
+  }
+
   @Test(
     "what moves at a time weighs no more than the limit, but for one alone; nothing small overtakes"
   )
