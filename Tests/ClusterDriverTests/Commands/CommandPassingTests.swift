@@ -260,7 +260,7 @@ struct CommandPassingTests {
   func heardByTwo() {
     for (door, wasSent, end) in [
       (CommandDoor.redis, true, Duration.seconds(32)), (.redis, false, .seconds(31)),
-      (.attach, true, .seconds(4)), (.attach, false, .seconds(3)),
+      (.attach, true, .seconds(4)), (.attach, false, .seconds(2)),
     ] {
       var machine = CommandMachine(me: NodeID("a"))
       _ = machine.step(Self.acts(1), at: Machine.t0)
