@@ -246,7 +246,8 @@ struct LeaderDutiesTests {
   @Test("who was dead is given nothing for a while: the heartbeat that shows it may be an old one")
   func nothingToTheDead() {
     let ranges = [
-      record(1, 100, a, 1, weight: 200), record(101, everything, a, 1, weight: 200),
+      record(1, 100, a, 1, weight: 200), record(101, 200, a, 1, weight: 200),
+      record(201, everything, a, 1, weight: 200),
     ]
     var duties = LeaderDuties(timing: defaults)
     var watch = both
@@ -257,10 +258,10 @@ struct LeaderDutiesTests {
       }
     }
     #expect(isGiven((2, 2), at: 1000))
-    #expect(!isGiven((3, 2), at: 2600), "it is dead")
-    #expect(!isGiven((4, 3), at: 5000))
-    #expect(!isGiven((5, 4), at: 5899))
-    #expect(isGiven((6, 5), at: 5900))
+    #expect(!isGiven((3, 2), at: 2600) && !isGiven((4, 2), at: 3800), "it is dead")
+    #expect(!isGiven((5, 3), at: 5000))
+    #expect(!isGiven((6, 4), at: 5899))
+    #expect(isGiven((7, 5), at: 5900))
   }
 
   @Test(

@@ -121,7 +121,10 @@ struct PeerWatchTests {
     #expect([8000, 9000, 20_000].allSatisfy { unhealthy($0).isEmpty })
     look(true, false, at: 20_000)
     #expect(unhealthy(20_999).isEmpty && unhealthy(21_000).isEmpty)
-    #expect(countsAt(after: 20_000) == at(24_000))
+    // They were not seen for so long that they were dead: that is over first.
+    #expect(countsAt(after: 20_000) == at(21_000) && countsAt(after: 21_000) == at(24_000))
+    #expect(watch.justBack(at: at(20_999), settle: illFor) == [nodeA, nodeB])
+    #expect(watch.justBack(at: at(21_000), settle: illFor).isEmpty)
     look(true, true, at: 23_900)
     #expect(unhealthy(24_000).isEmpty)
     look(true, false, at: 24_100)
