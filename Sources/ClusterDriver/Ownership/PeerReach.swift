@@ -13,8 +13,8 @@ struct PeerReach: Sendable {
   /// So long after it was found quiet a heartbeat must have been seen: one that it sent before it died is seen
   /// sooner.
   static let provenAfter: Duration = .milliseconds(300)
-  /// A peer that has just begun is connected to only then.
-  static let knownAfter: Duration = .seconds(3)
+  /// A peer that has just begun is connected to by then; what was heard may have been of the life before.
+  static let knownAfter: Duration = .milliseconds(1500)
   /// So long a node that was apart must not be before it counts as one of the others again.
   static let settle: Duration = .seconds(2)
 

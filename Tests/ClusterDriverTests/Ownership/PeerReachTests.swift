@@ -86,6 +86,20 @@ struct PeerReachTests {
     }
   }
 
+  /// A node that had been dead counted for 3 s as one that is reached: with it the one that was cut off was no fewer.
+  @Test("one that was dead shortly before counts as the others do")
+  func backFromTheDead() {
+    var world = World(3)
+    world.pass(5000)
+    world.beats[0] = false
+    world.pass(4000)
+    world.beats[0] = true
+    world.pass(800)
+    world.cut = cut([[2], [0, 1]])
+    world.pass(1700)
+    #expect(world.apart == [2])
+  }
+
   @Test("one line between two of three puts nobody apart")
   func oneLine() {
     var world = World(3)
