@@ -191,8 +191,11 @@ class Chaos:
         else:
             losing = [step for step in self.steps if step.loses_commands]
             patience = 3
-        return any(given.at < (step.settled or step.ended) + 1 and given.not_after + patience > step.began
-                   for step in losing)
+        ends = given.not_after + patience
+        for step in self.steps:
+            if any(fault.kind in faults.KEEPS_APART for fault in step.faults) and given.at < step.ended and step.began < ends:
+                ends = max(ends, step.ended + patience)
+        return any(given.at < (step.settled or step.ended) + 1 and ends > step.began for step in losing)
 
     def _is_stale(self, line):
         """Carried out under an epoch that the store had replaced a while before, and not because it was on its way for

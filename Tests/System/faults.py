@@ -9,6 +9,8 @@ HINDERS_ALL = {"vendor.kill", "vendor.pause", "balancer.kill", "balancer.pause"}
 LOSES_COMMANDS = {
     "node.kill", "redis.kill", "redis.failover", "redis.split", "node.cut", "node.mute", "node.deaf", "node.cut-redis",
 }
+# With these a node may hold what is another's to carry out, and cannot pass it on before they are over.
+KEEPS_APART = {"node.cut", "node.mute", "node.deaf", "node.cut-peers"}
 # What was sent before one of these may arrive long after it.
 DELAYS = {"node.cut", "node.mute", "node.deaf", "node.cut-redis", "node.cut-vendor", "node.cut-peers", "node.cut-balancer"}
 # What was to pass through one of these goes on when it does.
