@@ -17,6 +17,8 @@ struct PeerReach: Sendable {
   static let knownAfter: Duration = .milliseconds(1500)
   /// So long a node that was apart must not be before it counts as one of the others again.
   static let settle: Duration = .seconds(2)
+  /// With more than these, those that are not alive are forgotten.
+  private static let absentMax = 256
 
   struct Sight: Sendable {
     var node: NodeID
@@ -33,6 +35,8 @@ struct PeerReach: Sendable {
     /// In this life of its. One that never was may be told its address wrongly.
     var wasHeard = false
     var quietSince: Instant?
+    /// It was alive when last looked.
+    var isHere = true
   }
 
   private var peers: [NodeID: Peer] = [:]
@@ -44,12 +48,19 @@ struct PeerReach: Sendable {
 
   /// - Parameter sights: of the peers that are alive.
   mutating func look(_ me: NodeID, _ sights: [Sight], at now: Instant) {
-    var present: [NodeID: Peer] = [:]
+    // One that is taken for dead and comes back is the one that was heard before.
+    var present = self.peers.count <= PeerReach.absentMax ? self.peers : [:]
+    for node in present.keys { present[node]!.isHere = false }
     self.unreached = []
     for sight in sights {
       var peer = self.peers[sight.node] ?? Peer(incarnation: sight.incarnation, since: now)
       if peer.incarnation != sight.incarnation {
         peer = Peer(incarnation: sight.incarnation, since: now)
+      }
+      if !peer.isHere {
+        peer.isHere = true
+        peer.since = now
+        peer.quietSince = nil
       }
       let isQuiet = sight.silence.map { $0 >= PeerReach.quietAfter } ?? false
       if sight.silence != nil, !isQuiet { peer.wasHeard = true }

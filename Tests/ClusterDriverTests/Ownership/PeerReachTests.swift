@@ -100,6 +100,20 @@ struct PeerReachTests {
     #expect(world.apart == [2])
   }
 
+  /// Found under faults: a node that nobody had heard for 8 s was cut off from the others when Redis had it again and
+  /// they had not. It did not count them as heard before, and its controllers waited for 9 s.
+  @Test("one that comes back is the one that was heard before")
+  func cutWhenBack() {
+    var world = World(3)
+    world.pass(5000)
+    for i in 0...1 { world.beats[i] = false }
+    world.pass(4000)
+    for i in 0...1 { world.beats[i] = true }
+    world.cut = cut([[2], [0, 1]])
+    world.pass(2500)
+    #expect(world.apart == [2])
+  }
+
   @Test("one line between two of three puts nobody apart")
   func oneLine() {
     var world = World(3)
