@@ -1,15 +1,22 @@
 /* Owners that live and are out of the entry's reach, between real hosts. */
 #include "relay-rig.h"
 
+/* Two nodes, and a controller that comes in by the one and is the other's, by the route returned. */
+static cscp_route relayed(const cscp_config *config, cscp **ret_entry, cscp **ret_owner, peer *ret_p) {
+    *ret_entry = node_new(config);
+    *ret_owner = node_new(config);
+    node_owns(*ret_owner, 3);
+    node_relays(*ret_entry, cscp_port(*ret_owner), 3);
+    peer_join(ret_p, *ret_entry, 5);
+    return route_of(cscp_port(*ret_owner), 3);
+}
+
 static void whose_owner_lives_but_is_out_of_reach_is_sent_elsewhere(void) {
     cscp_config config = node_config();
     config.relay_hold_ms = 200;
-    cscp *entry = node_new(&config), *owner = node_new(&config);
-    cscp_route route = route_of(cscp_port(owner), 3);
     peer p, q;
-    node_owns(owner, 3);
-    node_relays(entry, cscp_port(owner), 3);
-    peer_join(&p, entry, 5);
+    cscp *entry, *owner;
+    cscp_route route = relayed(&config, &entry, &owner, &p);
     cscp_free(owner);
     HOST_UNTIL(entry, counters.relay_failures >= 1);
     route.alive = true;
@@ -31,12 +38,9 @@ static void whose_owner_lives_but_is_out_of_reach_is_sent_elsewhere(void) {
 
 static void whose_owner_is_known_to_be_apart_is_sent_elsewhere_at_once(void) {
     cscp_config config = node_config();
-    cscp *entry = node_new(&config), *owner = node_new(&config);
-    cscp_route route = route_of(cscp_port(owner), 3);
     peer p, q;
-    node_owns(owner, 3);
-    node_relays(entry, cscp_port(owner), 3);
-    peer_join(&p, entry, 5);
+    cscp *entry, *owner;
+    cscp_route route = relayed(&config, &entry, &owner, &p);
     host_next(owner, CSCP_MSG_CONNECTED);
     peer_event(&p);
     CHECK_EQ(host_next(owner, CSCP_MSG_EVENT).seq, 1);

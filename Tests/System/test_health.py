@@ -10,11 +10,17 @@ from hosts import Cluster
 from process import wait_for
 
 
-def test_a_node_that_does_not_reach_the_vendor_app_gives_its_controllers_to_those_that_do(hosted):
+def served(hosted, seed):
+    """A cluster with 90 controllers, and a watch over what is stored of them."""
     cluster = Cluster(hosted)
-    cluster.connect(90, 2, seed=5)
+    cluster.connect(90, 2, seed=seed)
     arrivals = Arrivals(cluster.vendor.db.removeprefix("sqlite:"), cluster.serials)
     arrivals.start()
+    return cluster, arrivals
+
+
+def test_a_node_that_does_not_reach_the_vendor_app_gives_its_controllers_to_those_that_do(hosted):
+    cluster, arrivals = served(hosted, 5)
     node, others = cluster.nodes[0], cluster.nodes[1:]
     hosts = hosted.hosts
     began = time.time()
@@ -30,10 +36,7 @@ def test_a_node_that_does_not_reach_the_vendor_app_gives_its_controllers_to_thos
 
 
 def test_controllers_whose_owner_their_entry_cannot_reach_come_in_by_another(hosted):
-    cluster = Cluster(hosted)
-    cluster.connect(90, 2, seed=6)
-    arrivals = Arrivals(cluster.vendor.db.removeprefix("sqlite:"), cluster.serials)
-    arrivals.start()
+    cluster, arrivals = served(hosted, 6)
     hosts = hosted.hosts
     began = time.time()
     # Of one line: with the third node both are more than the one that they do not reach.
@@ -48,10 +51,7 @@ def test_controllers_whose_owner_their_entry_cannot_reach_come_in_by_another(hos
 
 
 def test_a_node_that_reaches_no_other_though_all_reach_redis_gives_what_it_has_to_the_others(hosted):
-    cluster = Cluster(hosted)
-    cluster.connect(90, 2, seed=7)
-    arrivals = Arrivals(cluster.vendor.db.removeprefix("sqlite:"), cluster.serials)
-    arrivals.start()
+    cluster, arrivals = served(hosted, 7)
     # The others are as many as it takes: by its name alone it would stay.
     node, others = cluster.nodes[0], cluster.nodes[1:]
     hosts = hosted.hosts

@@ -142,11 +142,11 @@ struct PeerReachTests {
   func strangers() {
     func apart(incarnation: (Int) -> UInt64, silence: (Int) -> Int?) -> Bool {
       var reach = PeerReach()
-      for now in stride(from: 0, through: 10_000, by: 250) {
+      for ms in stride(from: 0, through: 10_000, by: 250) {
         let sight = PeerReach.Sight(
-          node: NodeID("a"), incarnation: Incarnation(incarnation(now)),
-          beatAt: World.instant(now), silence: silence(now).map { .milliseconds($0) })
-        reach.look(NodeID("b"), [sight], at: World.instant(now))
+          node: NodeID("a"), incarnation: Incarnation(incarnation(ms)),
+          beatAt: World.instant(ms), silence: silence(ms).map { .milliseconds($0) })
+        reach.look(NodeID("b"), [sight], at: World.instant(ms))
         if reach.isApart { return true }
       }
       return false
