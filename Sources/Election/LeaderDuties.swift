@@ -238,7 +238,9 @@ public struct LeaderDuties: Sendable, Equatable {
       weight += Double(records[i].load.weight)
       let seenAt = movesSeenAt[move.number] ?? now
       underWay[move.number] = seenAt
-      if !fit.contains(move.to) || now >= seenAt + timing.moveTimeout {
+      // An owner that is not heard may live, by promises, and cannot hand over; its peers tell it that it need not.
+      let isHeard = alive.contains { $0.node == records[i].owner?.node }
+      if !fit.contains(move.to) || !isHeard || now >= seenAt + timing.moveTimeout {
         actions.append(.cancelMove(range: records[i].first, number: move.number))
       }
     }

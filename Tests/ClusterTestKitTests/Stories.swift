@@ -74,6 +74,9 @@ extension Tale {
       name: "the owner dies in a move", nodes: 2, seconds: 6.5...10,
       script: two + [(6.6, .drains(1)), (6.617, .dies(1))]),
     Tale(
+      name: "the owner loses Redis in a move", nodes: 2, seconds: 6.5...11,
+      script: two + [(6.6, .drains(1)), (6.617, .losesStore(1)), (10.5, .reconnects(1))]),
+    Tale(
       name: "a node hears nothing and is heard", nodes: 3, seconds: 6.5...13,
       script: three + [(6.6, .hearsNothing(1)), (10, .reconnects(1))]),
     Tale(

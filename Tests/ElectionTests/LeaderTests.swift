@@ -289,7 +289,9 @@ struct LeaderDutiesTests {
     #expect(moves([.max, .max], moving: [0]) == [])
   }
 
-  @Test("a move is taken back when its receiver is dead or draining, or when it has taken too long")
+  @Test(
+    "a move is taken back when its owner is not heard, its receiver dead or draining, or when it has taken too long"
+  )
   func cancels() {
     let moving = [
       record(1, 100, a, 1, move: PendingMove(to: nodeB, number: 9)),
@@ -298,6 +300,7 @@ struct LeaderDutiesTests {
     let cancel = LeaderAction.cancelMove(range: Serial(1), number: 9)
     #expect(!orders(sight(moving, both)).contains(cancel))
     #expect(orders(sight(moving, watch([session(nodeA, 1)]))).contains(cancel))
+    #expect(orders(sight(moving, watch([session(nodeB, 1)]))).contains(cancel))
     #expect(
       orders(sight(moving, watch([session(nodeA, 1), session(nodeB, 1, draining: true)])))
         .contains(cancel))
