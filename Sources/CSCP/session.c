@@ -391,7 +391,6 @@ void cscp_session_resume(cscp_session *s, bool welcomed, uint32_t log_epoch, uin
     cscp_order_begin(s, log_epoch, acked);
     if (welcomed) {
         s->again = s->resumed = true;
-        s->restarts = CSCP_RESUMED_RESTARTS - 1; /* and the one that follows */
         s->decoder.searching = true;
         s->owner_epoch = s->epoch_seen;
     }

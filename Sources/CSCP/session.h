@@ -19,7 +19,7 @@
  * Resumed. The process that had the connection is gone, and whatever it had read and sent is known
  * only as far as its ticket says (book.h). The bytes begin within a frame, perhaps; so the search for
  * the first whole one is no fault. How many WELCOMEs of that process, and of those before it, the
- * controller has yet to read, nobody knows: as many as CSCP_RESUMED_RESTARTS are reckoned with.
+ * controller has yet to read, nobody knows: as many as CSCP_RESTARTS_AGAIN are reckoned with.
  *
  * Time. What a WELCOME or a TIME says is out of date by what it took on its way, which its reader knows
  * only if it has asked first: HELLO asks for a first WELCOME, PONG for a TIME. So TIME goes out after a
@@ -69,7 +69,7 @@ enum {
     CSCP_CLOCK_STEP_MS = 200,       /* a step of the host's clock that is told at once */
     CSCP_ASK_MS = 100,              /* without another host after one: less is not worth a PING */
     CSCP_UNKNOWN_RESULTS_MAX = 64,  /* a controller remembers as many: more cannot be honest */
-    CSCP_RESUMED_RESTARTS = 16, /* as many windows of 64 as strays are let pass */
+    CSCP_RESTARTS_AGAIN = 16, /* that may be under way for WELCOMEs of other hosts: windows of 64, as many as strays are let pass */
 };
 
 typedef struct cscp_session {

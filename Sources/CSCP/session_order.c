@@ -34,6 +34,10 @@ void cscp_order_restart(cscp_session *s, const cscp_config *config, bool first) 
     if (!first) {
         if (s->restarts < UINT8_MAX)
             s->restarts++;
+        /* The answers to other hosts' WELCOMEs that come in after ours begin where ours is to begin, if nothing was
+         * acknowledged in between. */
+        if (s->again && s->restarts < CSCP_RESTARTS_AGAIN)
+            s->restarts = CSCP_RESTARTS_AGAIN;
         s->strays_left = under_way(s, config);
     }
 }

@@ -330,6 +330,21 @@ static void who_was_welcomed_elsewhere_may_have_records_under_way(void) {
     CHECK(!w.closed);
 }
 
+/* Ranges moved on before the controller, on a busy machine, had answered: both answers begin with the same record. */
+static void who_was_welcomed_elsewhere_may_have_that_answer_under_way(void) {
+    watch w;
+    uint8_t bytes[CSCP_FRAME_MAX];
+    enter(&w, CSCP_AWAIT_WELCOME);
+    w.s.again = true;
+    watch_welcome(&w, 1);
+    watch_write(&w, true);
+    for (int answers = 0; answers < 3; answers++)
+        for (uint64_t seq = 1; seq <= 2; seq++) watch_read(&w, bytes, make_event(bytes, 1, seq));
+    watch_read(&w, bytes, make_event(bytes, 1, 3));
+    CHECK_EQ(w.passed, 3);
+    CHECK(!w.closed);
+}
+
 /* Its window was wider there than it is here. */
 static void who_was_welcomed_elsewhere_may_have_more_under_way_than_our_window(void) {
     watch w;
@@ -475,6 +490,7 @@ int main(void) {
     RUN(what_was_told_before_another_welcome_is_told_again);
     RUN(what_passes_is_remembered);
     RUN(who_was_welcomed_elsewhere_may_have_records_under_way);
+    RUN(who_was_welcomed_elsewhere_may_have_that_answer_under_way);
     RUN(who_was_welcomed_elsewhere_may_have_more_under_way_than_our_window);
     RUN(a_gap_is_one_record_in_the_window);
     RUN(gap_to_the_end_of_time_is_refused);
