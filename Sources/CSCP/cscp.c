@@ -145,6 +145,7 @@ int cscp_new(const cscp_config *config, cscp **ret) {
     self->config.keeper = NULL;
     pthread_mutex_init(&self->ranges_lock, NULL);
     cscp_takeover_init(&self->takeover);
+    cscp_files_share(self);
     cscp_estate_open(self, config, &estate);
     r = build(self, &estate);
     cscp_estate_done(&estate);

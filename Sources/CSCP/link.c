@@ -169,7 +169,7 @@ static void note_away(cscp_thread *t, const cscp_target *target) {
 
 /* --- Finding the owner */
 
-static int connect_to(const cscp_target *target) {
+static int connect_to(const struct cscp *cscp, const cscp_target *target) {
     struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(target->port),
                                .sin6_addr = target->address, .sin6_scope_id = target->scope};
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(target->port)};
@@ -181,6 +181,10 @@ static int connect_to(const cscp_target *target) {
 
     if (fd < 0)
         return -errno;
+    if (fd >= cscp->fds_end) {
+        close(fd);
+        return -EMFILE;
+    }
     memcpy(&in.sin_addr, &target->address.s6_addr[12], sizeof(in.sin_addr));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
@@ -204,7 +208,7 @@ static void begin(cscp_thread *t, cscp_conn *c) {
     };
 
     cscp_relay_connecting(&link->relay, t->config, &t->now);
-    link->fd = connect_to(&link->relay.target);
+    link->fd = connect_to(t->cscp, &link->relay.target);
     if (link->fd < 0 || epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, link->fd, &event) < 0) {
         cscp_link_lose(t, c, CSCP_LOST_REFUSED);
         return;

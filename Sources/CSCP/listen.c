@@ -1,9 +1,11 @@
 /* Listening and accepting. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -157,10 +159,22 @@ void cscp_accept_again(cscp_thread *t) {
         watch(t, EPOLLIN);
 }
 
+void cscp_files_share(struct cscp *cscp) {
+    struct rlimit limit;
+    rlim_t eighth;
+
+    cscp->fds_end = cscp->fds_busy = INT_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT_MAX)
+        return;
+    eighth = limit.rlim_cur / 8;
+    cscp->fds_end = (int)(limit.rlim_cur - (eighth < CSCP_FDS_SPARE ? eighth : CSCP_FDS_SPARE));
+    cscp->fds_busy = cscp->fds_end - (int)(eighth < CSCP_FDS_BUSY ? eighth : CSCP_FDS_BUSY);
+}
+
 static void accepted(cscp_thread *t, int fd, const struct sockaddr_storage *address) {
     struct cscp *cscp = t->cscp;
     uint64_t n = atomic_fetch_add_explicit(&cscp->n_connections, 1, memory_order_relaxed);
-    bool over = n >= cscp->config.connections_max;
+    bool over = n >= cscp->config.connections_max || fd >= cscp->fds_busy;
     cscp_conn *c = NULL;
 
     CSCP_COUNT(t, accepted, 1);
@@ -188,6 +202,11 @@ void cscp_accept(cscp_thread *t) {
         int fd = accept4(t->listen_fd, (struct sockaddr *)&address, &size,
                          SOCK_NONBLOCK | SOCK_CLOEXEC);
 
+        if (fd >= t->cscp->fds_end) {
+            close(fd);
+            pause_accepting(t);
+            return;
+        }
         if (fd >= 0) {
             t->accept_trouble = false;
             accepted(t, fd, &address);

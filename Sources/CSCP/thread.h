@@ -34,6 +34,8 @@ enum {
     CSCP_WELCOMES_A_TURN = 64, /* of them that may have something to be sent then: about 1/2 ms */
     CSCP_LINGER_MS = 1000,    /* for a last frame to arrive */
     CSCP_LINGERING_MAX = 1024,
+    CSCP_FDS_SPARE = 128,  /* for the rest of the process, where the limit allows it */
+    CSCP_FDS_BUSY = 1024,  /* and before it comes to those: connections that are told BUSY */
     CSCP_ACCEPT_PAUSE_MS = 100,
     CSCP_BEHIND_MS = 500, /* of turns that do not get to the end of what epoll has to report */
     CSCP_LATE_US = 50000, /* waking so late means having been stopped */
@@ -108,6 +110,7 @@ struct cscp {
     struct cscp_attendant *attendant; /* with a keeper only */
     cscp_resumption resumption;
     cscp_takeover takeover;
+    int fds_busy, fds_end; /* see cscp_files_share() */
 
     _Alignas(64) _Atomic uint64_t valid_until;
     _Atomic uint64_t ranges_version; /* newer than a thread's: look at `ranges` */
@@ -170,6 +173,9 @@ bool cscp_listens_there(const cscp_config *config, int fd, uint16_t *ret_port);
 int cscp_probe_port(const cscp_config *config);
 void cscp_accept(cscp_thread *t);
 void cscp_accept_again(cscp_thread *t);
+/* Shares the process' descriptors out, by their numbers, of which a new one gets the lowest that is free. What a process
+ * does beside this library ends in ways of its own when it gets none: libdispatch, for one, with a crash. */
+void cscp_files_share(struct cscp *cscp);
 
 /* --- input.c */
 void cscp_input(cscp_thread *t, cscp_conn *c);

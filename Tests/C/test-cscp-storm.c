@@ -68,7 +68,7 @@ static pid_t spawn_the_silent(unsigned n, int *ret_fd) {
 
 /* 20,000, or as many as a process may have here. */
 static void thousands_that_never_say_hello_are_closed_and_the_others_served(void) {
-    enum { WANTED = 20000, SPARE = 64 };
+    enum { WANTED = 20000, SPARE = 1300 }; /* what the host keeps free, and some */
     uint64_t limit = descriptors_raised();
     unsigned n = limit < WANTED + SPARE ? (unsigned)limit - SPARE : WANTED, opened = 0;
     int fd, status;
@@ -199,6 +199,41 @@ static int run_out_of_descriptors(void) {
     return 0;
 }
 
+/* What else a process does with descriptors, it still can. */
+static int reach_the_limit(void) {
+    struct rlimit limit = {256, 256};
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    enum { N = 240 };
+    int fd, files[16];
+    pid_t pid = spawn_the_silent(N, &fd);
+    cscp_config config = host_config();
+    config.window_w = 1;
+    config.handshake_timeout_ms = 60000;
+    cscp *host = host_new(&config);
+    uint16_t port = cscp_port(host);
+    peer p;
+    peer_join(&p, host, 7);
+    CHECK_EQ(write(fd, &port, sizeof(port)), sizeof(port));
+    HOST_UNTIL(host, counters.refused_limit >= 16 && counters.accept_pauses >= 2);
+    for (int i = 0; i < 16; i++) CHECK((files[i] = open("/dev/null", O_RDONLY)) >= 0);
+    check_served(host, &p);
+    for (int i = 0; i < 16; i++) close(files[i]);
+    kill(pid, SIGKILL);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    peer_close(&p);
+    cscp_free(host);
+    return 0;
+}
+
+static void some_descriptors_are_left_to_the_rest_of_the_process(void) {
+    int status;
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) _exit(reach_the_limit());
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+}
+
 static void without_descriptors_accepting_pauses_instead_of_spinning(void) {
     int status;
     fflush(stdout);
@@ -210,6 +245,7 @@ static void without_descriptors_accepting_pauses_instead_of_spinning(void) {
 
 int main(void) {
     RUN(without_descriptors_accepting_pauses_instead_of_spinning);
+    RUN(some_descriptors_are_left_to_the_rest_of_the_process);
     RUN(thousands_that_never_say_hello_are_closed_and_the_others_served);
     RUN(handshakes_are_rationed_with_busy_and_busy_arrives);
     RUN(beyond_the_limit_busy_is_told_and_below_it_there_is_room_again);
