@@ -104,6 +104,8 @@ class Chaos:
             self.database, folder / "ledger.jsonl", folder / "commands.jsonl", self.traffic.given, report,
             self.conflicts, self._may_be_lost, self._is_stale)
         verdict.counts["refused by the vendor app for a stale epoch"] = self.stale
+        verdict.blame("controllers that a node took for faulty", checker.accused(
+            node.process.log_path for node in self.cluster.nodes))
         verdict.broken += self.broken
         return verdict
 

@@ -1,7 +1,7 @@
 """Puts together what the controllers, the vendor app's database and those who gave commands have seen, and says
 which promise was broken. Standard library only.
 
-Nothing here is the nodes' own word: a node that breaks a promise may well count wrong.
+Of the nodes' own words only what they hold against others counts: a node that breaks a promise may well count wrong.
 """
 
 import collections
@@ -12,6 +12,9 @@ from traffic import executed
 
 DONE, REFUSED, EXPIRED, OFFLINE, SUPERSEDED = range(1, 6)
 EXAMPLES = 5
+# A controller that keeps to the protocol is never told one of these.
+FAULTS = ("bad_order", "window_exceeded", "out_of_turn", "out_of_sync", "bad_payload", "unknown_type", "bad_hello",
+          "unknown_result", "frame_too_large", "bad_serial", "unsupported_version", "proxy_malformed", "proxy_refused")
 
 
 class Verdict:
@@ -47,6 +50,14 @@ def check(database, ledger, commands, given, report, conflicts, may_be_lost, is_
     if conflicts:
         verdict.broken.append(f"results that contradict another of the same command: {conflicts}")
     return verdict
+
+
+def accused(logs):
+    """Lines in which nodes say that a controller broke the protocol."""
+    for log in logs:
+        for line in log.read_text(errors="replace").splitlines():
+            if "connection was refused or ended" in line and any(f" {fault} " in line for fault in FAULTS):
+                yield f"{log.name}: {line}"
 
 
 def _check_report(verdict, report):
