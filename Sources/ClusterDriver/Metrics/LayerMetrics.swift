@@ -21,7 +21,8 @@ struct LayerMetric: Sendable {
     refused("busy") { $0.refused_busy },
     refused("limit") { $0.refused_limit },
     counter(
-      "accept_pauses_total", "Times a thread stopped accepting because it had no descriptor left for controllers."
+      "accept_pauses_total",
+      "Times a thread stopped accepting because it had no descriptor left for controllers."
     ) { $0.accept_pauses },
     counter("handshakes_total", "HELLOs answered with a WELCOME.") { $0.handshakes },
     counter("handshakes_rejected_total", "HELLOs answered with a REJECT.") { $0.rejected },
