@@ -123,6 +123,7 @@ class Chaos:
             share = len(held) / len(times) if times else 0
             lines.append(f"{name:16} {len(steps):5} {origin:>8} {share:8.0%} {p50:7.2f} {p99:7.2f} "
                          f"{held[-1] if held else 0:7.2f}")
+        lines.append(f"exact to {self.arrivals.longest:.2f} s")
         return "\n".join(lines)
 
     def _carry_out(self, step, begins):
