@@ -11,6 +11,15 @@ LATE = 0.5
 # A controller goes by the clock of its node. One that is off by more says nothing of when something happened.
 CLOCK_ERROR = 3600
 
+# A comparison of (log_epoch, seq) with another table's would read the whole log.
+NEW = """
+    SELECT e.serial, e.log_epoch, e.seq, e.occurred_at_ms FROM read_to AS r CROSS JOIN events AS e
+    ON e.serial = r.serial AND e.log_epoch = r.log_epoch AND e.seq > r.seq
+    UNION ALL
+    SELECT e.serial, e.log_epoch, e.seq, e.occurred_at_ms FROM read_to AS r CROSS JOIN events AS e
+    ON e.serial = r.serial AND e.log_epoch > r.log_epoch
+    ORDER BY 1, 2, 3"""
+
 
 class Arrivals(threading.Thread):
     """Reads what is new, ten times a second, by its own connection to the database; less often where a reading takes long,
@@ -85,10 +94,7 @@ class Arrivals(threading.Thread):
 
     def _read(self, db):
         began = time.time()
-        rows = db.execute(
-            "SELECT e.serial, e.log_epoch, e.seq, e.occurred_at_ms FROM read_to AS r CROSS JOIN events AS e "
-            "ON e.serial = r.serial AND (e.log_epoch, e.seq) > (r.log_epoch, r.seq) "
-            "ORDER BY e.serial, e.log_epoch, e.seq").fetchall()
+        rows = db.execute(NEW).fetchall()
         now = time.time()
         if not self._failed:
             self.longest = max(self.longest, now - self._missing_at)
