@@ -167,6 +167,29 @@ static void note_away(cscp_thread *t, const cscp_target *target) {
     t->away[place].try_at_ms = t->now.boot_ms + CSCP_LINK_TRY_MS;
 }
 
+static void note_reached(cscp_thread *t, const cscp_target *target) {
+    size_t place = 0;
+
+    for (size_t i = 0; i < CSCP_AWAY_MAX; i++) {
+        if (cscp_target_is(&t->reached[i].target, target)) {
+            place = i;
+            break;
+        }
+        if (t->reached[i].at_ms < t->reached[place].at_ms)
+            place = i;
+    }
+    t->reached[place].target = *target;
+    t->reached[place].at_ms = t->now.boot_ms;
+    forget_away(t, target);
+}
+
+static uint64_t reached_at(const cscp_thread *t, const cscp_target *target) {
+    for (size_t i = 0; i < CSCP_AWAY_MAX; i++)
+        if (cscp_target_is(&t->reached[i].target, target))
+            return t->reached[i].at_ms;
+    return 0;
+}
+
 /* --- Finding the owner */
 
 static int connect_to(const struct cscp *cscp, const cscp_target *target) {
@@ -304,7 +327,7 @@ void cscp_link_greet(cscp_thread *t, cscp_conn *c) {
         return;
     }
     cscp_relay_greeting(&link->relay, cscp_session_is_welcomed(&c->session));
-    forget_away(t, &link->relay.target);
+    note_reached(t, &link->relay.target);
 }
 
 /* --- Time */
@@ -354,6 +377,10 @@ bool cscp_link_tick(cscp_thread *t, cscp_conn *c) {
     if (c->link != link)
         return false;
     if (cscp_relay_is_apart(&link->relay, t->config, &t->now)) {
+        if (cscp_relay_reconsider(&link->relay, reached_at(t, &link->relay.target), &t->now)) {
+            cscp_link_lose(t, c, CSCP_LOST_MOVED);
+            return c->link == link;
+        }
         note_away(t, &link->relay.target);
         cscp_conn_end(t, c, CSCP_REASON_OUT_OF_REACH, CSCP_LINK_AWAY_SPREAD_MS);
         return false;

@@ -43,6 +43,7 @@ void cscp_relay_connecting(cscp_relay *r, const cscp_config *config, const cscp_
 void cscp_relay_greeting(cscp_relay *r, bool again) {
     r->state = CSCP_RELAY_GREETING;
     r->apart_ms = 0;
+    r->reconsidered = false;
     r->again = again;
     r->decoder = (cscp_decoder){0};
 }
@@ -83,6 +84,14 @@ void cscp_relay_lost(cscp_relay *r, cscp_lost why, uint64_t heard_at_ms, const c
 
 bool cscp_relay_is_apart(const cscp_relay *r, const cscp_config *config, const cscp_now *now) {
     return r->apart_ms != 0 && now->boot_ms >= r->apart_ms + config->relay_hold_ms;
+}
+
+bool cscp_relay_reconsider(cscp_relay *r, uint64_t reached_ms, const cscp_now *now) {
+    if (r->reconsidered || reached_ms <= r->apart_ms)
+        return false;
+    r->reconsidered = true;
+    r->apart_ms = now->boot_ms;
+    return true;
 }
 
 uint64_t cscp_relay_deadline(const cscp_relay *r, const cscp_config *config) {

@@ -49,6 +49,7 @@ typedef struct cscp_relay {
     uint8_t tries; /* that failed, in a row */
     bool alive;    /* the owner, by the route */
     bool again;    /* the controller has been welcomed before */
+    bool reconsidered; /* since it was last reached */
     bool silent;   /* it must say something before the owner is bothered with it again */
 } cscp_relay;
 
@@ -66,6 +67,9 @@ void cscp_relay_lost(cscp_relay *r, cscp_lost why, uint64_t heard_at_ms, const c
                      uint32_t random, const cscp_now *now);
 /* An owner that is alive has been out of reach for relay_hold_ms: others may reach it. */
 bool cscp_relay_is_apart(const cscp_relay *r, const cscp_config *config, const cscp_now *now);
+/* It was, when another connection reached it last at `reached_ms`. True: it is in reach again, so it is to be tried now,
+ * and has another relay_hold_ms. Once, for it may be this way only that is broken. */
+bool cscp_relay_reconsider(cscp_relay *r, uint64_t reached_ms, const cscp_now *now);
 /* When is_due() or is_apart() may turn true, or a connection has taken too long; boot_ms, UINT64_MAX =
  * never. */
 uint64_t cscp_relay_deadline(const cscp_relay *r, const cscp_config *config);

@@ -80,6 +80,10 @@ struct cscp_thread {
         uint64_t until_ms;
         uint64_t try_at_ms; /* when one controller is to find out whether it still is */
     } away[CSCP_AWAY_MAX]; /* owners that are out of reach */
+    struct {
+        cscp_target target;
+        uint64_t at_ms;
+    } reached[CSCP_AWAY_MAX]; /* when a connection to an owner came about, last */
     uint32_t suppressed;
     cscp_mail mail;
     cscp_park park;

@@ -99,7 +99,32 @@ static void an_owner_that_is_in_reach_again_is_soon_tried_for_one_and_then_for_a
     cscp_free(owner);
 }
 
+/* Else all that waited were sent away one after the other while those that came anew were served. */
+static void whose_owner_others_reach_again_is_not_sent_away(void) {
+    cscp_config config = node_config();
+    config.relay_hold_ms = 700;
+    peer p, q;
+    cscp *entry, *owner;
+    cscp_route route = relayed(&config, &entry, &owner, &p);
+    cscp_config second = config;
+    second.port = cscp_port(owner);
+    cscp_free(owner);
+    route.alive = true;
+    CHECK_EQ(cscp_set_ownership(entry, NULL, 0, &route, 1), 0);
+    HOST_UNTIL(entry, counters.relay_failures >= 5); /* the next try is in 0.3 to 0.6 s */
+    owner = node_new(&second);
+    node_owns(owner, 4);
+    peer_join(&q, entry, 6);
+    peer_expect_another_welcome(&p);
+    CHECK_EQ(host_counters(entry).closed[CSCP_REASON_OUT_OF_REACH], 0);
+    peer_close(&p);
+    peer_close(&q);
+    cscp_free(entry);
+    cscp_free(owner);
+}
+
 int main(void) {
+    RUN(whose_owner_others_reach_again_is_not_sent_away);
     RUN(whose_owner_lives_but_is_out_of_reach_is_sent_elsewhere);
     RUN(whose_owner_is_known_to_be_apart_is_sent_elsewhere_at_once);
     RUN(an_owner_that_is_in_reach_again_is_soon_tried_for_one_and_then_for_all);
