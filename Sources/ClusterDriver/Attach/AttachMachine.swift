@@ -7,8 +7,9 @@
 struct AttachMachine: Sendable {
   struct Settings: Sendable, Equatable {
     var backoffMin: Duration = .milliseconds(100)
-    /// Below the time in which the health of members settles: all are to be back by then.
-    var backoffMax: Duration = .seconds(2)
+    /// Events and results wait for it. Far below the time in which the health of members settles: all are to be
+    /// back by then.
+    var backoffMax: Duration = .milliseconds(500)
     var backoffAfterViolation: Duration = .seconds(2)
     /// A stream that lived so long was a good one.
     var goodAfter: Duration = .seconds(10)
@@ -140,9 +141,9 @@ struct AttachMachine: Sendable {
   /// Doubles with each failure up to the maximum; then half of it to all of it, at random, so that
   /// nodes that lost the same vendor app do not come back in one instant.
   private mutating func delay(after ending: Ending) -> Duration {
-    var delay = self.settings.backoffMin * (1 << min(self.failures - 1, 16))
+    var delay = min(
+      self.settings.backoffMin * (1 << min(self.failures - 1, 16)), self.settings.backoffMax)
     if case .violation = ending { delay = max(delay, self.settings.backoffAfterViolation) }
-    delay = min(delay, max(self.settings.backoffMax, self.settings.backoffAfterViolation))
     return delay * Double.random(in: 0.5...1, using: &self.random)
   }
 }

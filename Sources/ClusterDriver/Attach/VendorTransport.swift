@@ -26,7 +26,7 @@ struct VendorTransport {
     config.threadName = "vendor"
     config.connectTimeout = .seconds(1)
     config.backoff = NGHTTP2Backoff(
-      initial: .milliseconds(100), multiplier: 2, maximum: .seconds(2), jitter: 0.3)
+      initial: .milliseconds(100), multiplier: 2, maximum: .milliseconds(500), jitter: 0.3)
     // TCP's own pauses between two attempts would last as long again as the break did. A vendor app that only takes
     // nothing is given longer.
     config.lossTimeout = .milliseconds(600)

@@ -29,7 +29,7 @@ struct AttachMachineTests {
         .ended(attempt: UInt64(attempt), .broken("refused")), at: now)
       reports += directives.contains(.reportDown(.broken("refused"))) ? 1 : 0
       let (wait, later) = try #require(Self.waited(&machine, from: now))
-      let full = min(Duration.milliseconds(100) * (1 << (attempt - 1)), .seconds(2))
+      let full = min(Duration.milliseconds(100) * (1 << (attempt - 1)), .milliseconds(500))
       #expect(wait >= full / 2 && wait <= full)
       now = later
       #expect(machine.state == .opening(attempt: UInt64(attempt + 1)))
