@@ -75,25 +75,20 @@ public struct MemoryStore: Sendable, Equatable {
 
   private mutating func heartbeat(_ beat: StoreCall.Heartbeat) -> StoreReply {
     let node = beat.owner.node
+    let present = sessions[node]?.value
     // The newer life of a node has the greater incarnation: one that is gone cannot come back.
-    if let present = sessions[node]?.value.incarnation,
-      present.rawValue > beat.owner.incarnation.rawValue
-    {
-      return .replaced(identity, by: present)
+    if let present, present.incarnation.rawValue > beat.owner.incarnation.rawValue {
+      return .replaced(identity, by: present.incarnation)
     }
     if beat.list.number > list.number {
       list = beat.list
       version += 1
     }
-    sessions[node] = SessionRecord(
-      node: node, value: SessionValue(beat.owner.incarnation, beat.counter), status: beat.status,
-      list: beat.list.number, knows: beat.identity,
-      sureOf: beat.isSure && beat.identity == identity ? identity : sessions[node]?.sureOf)
-    // By serial, so that the same call always comes to the same versions.
-    for (first, load) in beat.loads.sorted(by: { $0.key < $1.key })
-    where ranges[first]?.owner == beat.owner {
-      change(first) { $0.load = load }
-    }
+    // One that a later one has overtaken was on its way for long: the node may be dead by now, and is not to
+    // look alive.
+    let isLate =
+      present.map { $0.incarnation == beat.owner.incarnation && beat.counter < $0.counter } ?? false
+    if !isLate { take(beat) }
     let isWhole =
       beat.identity != identity || beat.since == 0 || beat.since < changesSince
       || beat.since > version
@@ -106,6 +101,19 @@ public struct MemoryStore: Sendable, Equatable {
           ? []
           : tombstones.filter { $0.changed > beat.since && ranges[$0.first] == nil }.map(\.first),
         isWhole: isWhole, isPaused: isPaused))
+  }
+
+  private mutating func take(_ beat: StoreCall.Heartbeat) {
+    let node = beat.owner.node
+    sessions[node] = SessionRecord(
+      node: node, value: SessionValue(beat.owner.incarnation, beat.counter), status: beat.status,
+      list: beat.list.number, knows: beat.identity,
+      sureOf: beat.isSure && beat.identity == identity ? identity : sessions[node]?.sureOf)
+    // By serial, so that the same call always comes to the same versions.
+    for (first, load) in beat.loads.sorted(by: { $0.key < $1.key })
+    where ranges[first]?.owner == beat.owner {
+      change(first) { $0.load = load }
+    }
   }
 
   private func ranges(changedSince since: UInt64) -> [RangeRecord] {

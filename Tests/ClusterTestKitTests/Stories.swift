@@ -80,6 +80,12 @@ extension Tale {
       name: "a node hears nothing and is heard", nodes: 3, seconds: 6.5...13,
       script: three + [(6.6, .hearsNothing(1)), (10, .reconnects(1))]),
     Tale(
+      name: "a node that was without Redis hears nothing", nodes: 3, seconds: 6.5...14,
+      script: three + [
+        (6.6, .losesStore(1)), (10, .reconnects(1)), (10.8, .hearsNothing(1)),
+        (12.9, .reconnects(1)),
+      ]),
+    Tale(
       name: "Redis is away for a minute and a node dies meanwhile", nodes: 3, seconds: 6.5...70,
       script: three + [(7, .storeDown), (30, .dies(2)), (67, .storeUp)]),
     Tale(

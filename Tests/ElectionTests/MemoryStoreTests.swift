@@ -223,6 +223,26 @@ struct MemoryStoreTests {
     #expect(session?.released == false && session?.value == value(1, life: 2))
   }
 
+  /// One had waited in the buffers of a connection that its node had given up, for 5.6 s: the node looked alive for a
+  /// TTL more.
+  @Test(
+    "a heartbeat that runs after a later one of its life changes nothing; the same one again does no harm"
+  )
+  func overtaken() {
+    var store = cluster()
+    beat(&store, a, 5)
+    beat(&store, a, 4, loads: [Serial(1): RangeLoad(weight: 9)])
+    #expect(beat(&store, b, 2)?.sessions.first?.value == value(5))
+    #expect(store.allRanges[0].load.weight == 1)
+    beat(&store, a, 5)
+    #expect(beat(&store, b, 3)?.sessions.first?.value == value(5))
+    _ = store.run(.release(a), for: nil)
+    beat(&store, a, 4)
+    #expect(beat(&store, b, 4)?.sessions.first?.released == true)
+    beat(&store, life(nodeA, 2), 1)
+    #expect(beat(&store, b, 5)?.sessions.first?.value == value(1, life: 2))
+  }
+
   @Test("the store takes a newer list from a heartbeat, and never an older one")
   func lists() {
     var store = cluster()

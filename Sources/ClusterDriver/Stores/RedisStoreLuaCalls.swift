@@ -33,7 +33,7 @@ extension StoreLua {
 
     local function run()
       local node, life, since, knows = ARGV[3], ARGV[4], ARGV[9], ARGV[10]
-      local present = session(node)
+      local present, counter = session(node)
       -- The newer life of a node has the greater incarnation: one that is gone cannot come back.
       if present and lt(life, present) then
         flush()
@@ -43,11 +43,14 @@ extension StoreLua {
         set('list', ARGV[8])
         version = version + 1
       end
-      local sureOf = string.match(S['s:' .. node] or '~', '(%S+)$')
-      if ARGV[11] == '1' and knows == identity then sureOf = identity end
-      set('s:' .. node,
-        table.concat({ life, ARGV[5], '0', ARGV[6], ARGV[7], knows, sureOf }, ' '))
-      takeLoads(node, life)
+      -- One that a later one has overtaken was on its way for long, and counts for nothing.
+      if present ~= life or not lt(ARGV[5], counter) then
+        local sureOf = string.match(S['s:' .. node] or '~', '(%S+)$')
+        if ARGV[11] == '1' and knows == identity then sureOf = identity end
+        set('s:' .. node,
+          table.concat({ life, ARGV[5], '0', ARGV[6], ARGV[7], knows, sureOf }, ' '))
+        takeLoads(node, life)
+      end
       number('since')
       flush()
       local isWhole = knows ~= identity or since == '0' or lt(since, S.since)

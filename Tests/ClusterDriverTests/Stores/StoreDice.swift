@@ -116,7 +116,8 @@ struct StoreDice {
       capacity: one(of: numbers), controllersAt: chance(50) ? "" : "host-\(roll(9)):5001",
       peersAt: chance(50) ? "" : "[::1]:\(roll(9))")
     return StoreCall.Heartbeat(
-      owner: owner, counter: (aim.sessions[owner.node]?.counter ?? 0) &+ 1, status: status,
+      owner: owner, counter: (aim.sessions[owner.node]?.counter ?? 0) &+ (chance(95) ? 1 : .max),
+      status: status,
       list: list(aim), since: chance(97) ? since : one(of: numbers),
       identity: chance(90) ? aim.view.identity : nil, isSure: chance(50), loads: loads)
   }
