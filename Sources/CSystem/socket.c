@@ -167,6 +167,12 @@ int csys_socket_user_timeout(int fd, unsigned int timeout_ms) {
     return 0;
 }
 
+int csys_socket_discard(int fd) {
+    struct linger none = {.l_onoff = 1};
+
+    return setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none) < 0 ? -errno : 0;
+}
+
 ssize_t csys_socket_send(int fd, const void *bytes, size_t n) {
     ssize_t r;
 

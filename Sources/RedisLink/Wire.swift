@@ -143,9 +143,11 @@ final class Wire {
     return true
   }
 
-  /// Drops the connection or the attempt. `isLate`: because it ran out of time.
+  /// Drops the connection or the attempt. `isLate`: because it ran out of time. What it still holds is for nobody
+  /// then: the kernel would go on sending it, and seconds later it would run after all.
   func close(isLate: Bool = false) {
     if isLate, phase == .connecting { rotation += 1 }
+    if isLate, socket >= 0 { csys_socket_discard(socket) }
     stream = ctls_stream_free(stream)
     socket = csys_fd_close(socket)
     candidates = []

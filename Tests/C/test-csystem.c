@@ -81,6 +81,20 @@ static void exchange(int listener, const csys_address *address) {
     (void)csys_fd_close(far);
 }
 
+static void test_discard(int listener, const csys_address *address) {
+    char text[16];
+    int near = csys_socket_connect(address), far;
+
+    wait_for(near, CSYS_WRITABLE);
+    wait_for(listener, CSYS_READABLE);
+    far = csys_socket_accept(listener, NULL);
+    CHECK(csys_socket_discard(near) == 0);
+    (void)csys_fd_close(near);
+    wait_for(far, CSYS_READABLE);
+    CHECK(csys_socket_receive(far, text, sizeof text) == -ECONNRESET);
+    (void)csys_fd_close(far);
+}
+
 static void test_tcp(void) {
     csys_address any, address;
     char text[64];
@@ -94,6 +108,7 @@ static void test_tcp(void) {
     CHECK(csys_address_resolve("localhost", (uint16_t)port, &address, 1) == 1);
     CHECK(csys_address_parse("127.0.0.1", (uint16_t)port, &address) == 0);
     exchange(listener, &address);
+    test_discard(listener, &address);
     CHECK(csys_address_print(&address, text, sizeof text) == strlen(text));
     CHECK(strncmp(text, "127.0.0.1:", 10) == 0 && atoi(text + 10) == port);
     CHECK(csys_address_print(&address, text, 5) == 4 && strcmp(text, "127.") == 0);

@@ -93,6 +93,8 @@ int csys_socket_accept(int listener, csys_address *_Nullable ret_peer);
 int csys_socket_error(int fd);
 /* The local TCP port, 1 ... 65535, or -errno. */
 int csys_socket_port(int fd);
+/* The next close() resets the connection: what the peer has not acknowledged is not sent again. 0 or -errno. */
+int csys_socket_discard(int fd);
 /* TCP keepalive: the first probe after idle_s, then every interval_s, dead after n_probes
  * unanswered. */
 int csys_socket_keepalive(int fd, int idle_s, int interval_s, int n_probes);
