@@ -102,7 +102,7 @@ static void an_owner_that_is_in_reach_again_is_soon_tried_for_one_and_then_for_a
 /* Else all that waited were sent away one after the other while those that came anew were served. */
 static void whose_owner_others_reach_again_is_not_sent_away(void) {
     cscp_config config = node_config();
-    config.relay_hold_ms = 700;
+    config.relay_hold_ms = 1900;
     peer p, q;
     cscp *entry, *owner;
     cscp_route route = relayed(&config, &entry, &owner, &p);
@@ -111,7 +111,7 @@ static void whose_owner_others_reach_again_is_not_sent_away(void) {
     cscp_free(owner);
     route.alive = true;
     CHECK_EQ(cscp_set_ownership(entry, NULL, 0, &route, 1), 0);
-    HOST_UNTIL(entry, counters.relay_failures >= 5); /* the next try is in 0.3 to 0.6 s */
+    HOST_UNTIL(entry, counters.relay_failures >= 6); /* the next try is in 0.5 to 1 s */
     owner = node_new(&second);
     node_owns(owner, 4);
     peer_join(&q, entry, 6);

@@ -313,6 +313,30 @@ static void an_owner_that_lives_may_be_out_of_reach_for_so_long(void) {
     }
 }
 
+static void an_owner_that_another_reaches_is_tried_once_more(void) {
+    rig g = begin();
+    point(&g, &here, 3, true);
+    pass(&g, 5000);
+    try_in_vain(&g, CSCP_LOST_REFUSED);
+    uint64_t lost_ms = g.now.boot_ms;
+    pass(&g, g.config.relay_hold_ms);
+    CHECK(apart(&g));
+    CHECK(!cscp_relay_reconsider(&g.r, 0, &g.now)); /* nobody ever did */
+    CHECK(!cscp_relay_reconsider(&g.r, lost_ms, &g.now));
+    CHECK(cscp_relay_reconsider(&g.r, lost_ms + 1, &g.now));
+    CHECK(!apart(&g));
+    try_in_vain(&g, CSCP_LOST_REFUSED);
+    pass(&g, g.config.relay_hold_ms);
+    CHECK(apart(&g));
+    CHECK(!cscp_relay_reconsider(&g.r, g.now.boot_ms, &g.now)); /* the way there is broken, not the owner */
+    cscp_relay_connecting(&g.r, &g.config, &g.now);
+    cscp_relay_greeting(&g.r, true);
+    say_welcome(&g, 9);
+    lose(&g, CSCP_LOST_TIMEOUT, 0);
+    pass(&g, g.config.relay_hold_ms);
+    CHECK(apart(&g) && cscp_relay_reconsider(&g.r, g.now.boot_ms, &g.now));
+}
+
 static void an_owner_that_is_dead_is_waited_for_and_so_is_another_one(void) {
     rig g = begin();
     point(&g, &here, 3, false);
@@ -372,6 +396,7 @@ int main(void) {
     RUN(an_owner_that_is_busy_is_left_alone_for_longer);
     RUN(a_route_that_changes_is_tried_at_once);
     RUN(an_owner_that_lives_may_be_out_of_reach_for_so_long);
+    RUN(an_owner_that_another_reaches_is_tried_once_more);
     RUN(an_owner_that_is_dead_is_waited_for_and_so_is_another_one);
     RUN(an_owner_that_answers_is_in_reach);
     RUN(who_was_silent_must_speak_first);
