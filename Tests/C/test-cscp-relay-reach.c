@@ -1,6 +1,9 @@
 /* Owners that live and are out of the entry's reach, between real hosts. */
 #include "relay-rig.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
+
 /* Two nodes, and a controller that comes in by the one and is the other's, by the route returned. */
 static cscp_route relayed(const cscp_config *config, cscp **ret_entry, cscp **ret_owner, peer *ret_p) {
     *ret_entry = node_new(config);
@@ -106,13 +109,12 @@ static void whose_owner_others_reach_again_is_not_sent_away(void) {
     peer p, q;
     cscp *entry, *owner;
     cscp_route route = relayed(&config, &entry, &owner, &p);
-    cscp_config second = config;
-    second.port = cscp_port(owner);
+    config.port = cscp_port(owner);
     cscp_free(owner);
     route.alive = true;
     CHECK_EQ(cscp_set_ownership(entry, NULL, 0, &route, 1), 0);
     HOST_UNTIL(entry, counters.relay_failures >= 6); /* the next try is in 0.5 to 1 s */
-    owner = node_new(&second);
+    owner = node_new(&config);
     node_owns(owner, 4);
     peer_join(&q, entry, 6);
     peer_expect_another_welcome(&p);
@@ -123,10 +125,39 @@ static void whose_owner_others_reach_again_is_not_sent_away(void) {
     cscp_free(owner);
 }
 
+static void a_relay_takes_none_of_the_descriptors_that_are_left_to_others(void) {
+    enum { LIMIT = 64, END = LIMIT - LIMIT / 8 };
+    cscp_config config = node_config();
+    struct rlimit limit, few;
+    cscp *owner = node_new(&config);
+    int fillers[LIMIT], n_fillers = 0, fd;
+    peer p;
+    node_owns(owner, 3);
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    few = (struct rlimit){LIMIT, limit.rlim_max};
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    cscp *entry; /* has yet to hear who owns what */
+    CHECK_EQ(cscp_new(&config, &entry), 0);
+    peer_connect(&p, entry);
+    peer_hello(&p, 5);
+    HOST_UNTIL(entry, counters.connections == 1);
+    while ((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) < END) fillers[n_fillers++] = fd;
+    close(fd);
+    node_relays(entry, cscp_port(owner), 3);
+    HOST_UNTIL(entry, counters.relay_failures >= 1);
+    for (int i = 0; i < n_fillers; i++) close(fillers[i]);
+    peer_expect_welcome(&p);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    peer_close(&p);
+    cscp_free(entry);
+    cscp_free(owner);
+}
+
 int main(void) {
-    RUN(whose_owner_others_reach_again_is_not_sent_away);
     RUN(whose_owner_lives_but_is_out_of_reach_is_sent_elsewhere);
     RUN(whose_owner_is_known_to_be_apart_is_sent_elsewhere_at_once);
     RUN(an_owner_that_is_in_reach_again_is_soon_tried_for_one_and_then_for_all);
+    RUN(whose_owner_others_reach_again_is_not_sent_away);
+    RUN(a_relay_takes_none_of_the_descriptors_that_are_left_to_others);
     return 0;
 }

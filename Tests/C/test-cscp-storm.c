@@ -225,22 +225,22 @@ static int reach_the_limit(void) {
     return 0;
 }
 
-static void some_descriptors_are_left_to_the_rest_of_the_process(void) {
+/* What lowers its limits cannot raise them again. */
+static void in_a_process(int (*run)(void)) {
     int status;
     fflush(stdout);
     pid_t pid = fork();
-    if (pid == 0) _exit(reach_the_limit());
+    if (pid == 0) _exit(run());
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     CHECK_EQ(status, 0);
 }
 
+static void some_descriptors_are_left_to_the_rest_of_the_process(void) {
+    in_a_process(reach_the_limit);
+}
+
 static void without_descriptors_accepting_pauses_instead_of_spinning(void) {
-    int status;
-    fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0) _exit(run_out_of_descriptors());
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
-    CHECK_EQ(status, 0);
+    in_a_process(run_out_of_descriptors);
 }
 
 int main(void) {

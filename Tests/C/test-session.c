@@ -316,13 +316,17 @@ static void what_passes_is_remembered(void) {
     CHECK(!w.closed);
 }
 
+static void welcome_from_elsewhere(watch *w) {
+    enter(w, CSCP_AWAIT_WELCOME);
+    w->s.again = true;
+    watch_welcome(w, 1);
+    watch_write(w, true);
+}
+
 static void who_was_welcomed_elsewhere_may_have_records_under_way(void) {
     watch w;
     uint8_t bytes[CSCP_FRAME_MAX];
-    enter(&w, CSCP_AWAIT_WELCOME);
-    w.s.again = true;
-    watch_welcome(&w, 1);
-    watch_write(&w, true);
+    welcome_from_elsewhere(&w);
     watch_read(&w, bytes, make_event(bytes, 1, 7));
     CHECK_EQ(w.passed, 0);
     watch_read(&w, bytes, make_event(bytes, 1, 1));
@@ -334,10 +338,7 @@ static void who_was_welcomed_elsewhere_may_have_records_under_way(void) {
 static void who_was_welcomed_elsewhere_may_have_that_answer_under_way(void) {
     watch w;
     uint8_t bytes[CSCP_FRAME_MAX];
-    enter(&w, CSCP_AWAIT_WELCOME);
-    w.s.again = true;
-    watch_welcome(&w, 1);
-    watch_write(&w, true);
+    welcome_from_elsewhere(&w);
     for (int answers = 0; answers < 3; answers++)
         for (uint64_t seq = 1; seq <= 2; seq++) watch_read(&w, bytes, make_event(bytes, 1, seq));
     watch_read(&w, bytes, make_event(bytes, 1, 3));
@@ -349,10 +350,7 @@ static void who_was_welcomed_elsewhere_may_have_that_answer_under_way(void) {
 static void who_was_welcomed_elsewhere_may_have_more_under_way_than_our_window(void) {
     watch w;
     uint8_t bytes[CSCP_FRAME_MAX];
-    enter(&w, CSCP_AWAIT_WELCOME);
-    w.s.again = true;
-    watch_welcome(&w, 1);
-    watch_write(&w, true);
+    welcome_from_elsewhere(&w);
     CHECK_EQ(w.config.window_k, 4);
     for (uint64_t seq = 1; seq <= 300; seq++) watch_read(&w, bytes, make_event(bytes, 1, seq));
     CHECK_EQ(w.passed, 4);

@@ -5,6 +5,7 @@ Needs root, iproute2 and nftables; skipped, with the reason, where they are miss
 """
 
 import os
+import socket
 import sqlite3
 
 import pytest
@@ -51,7 +52,7 @@ def test_a_vendor_app_that_forgets_what_it_acknowledged_is_caught(hosted):
     assert any(sentence.startswith("by the controllers, lost") for sentence in verdict.broken), verdict
 
 
-def test_one_row_that_is_gone_and_one_result_that_is_another_are_caught(hosted):
+def test_one_row_that_is_gone_one_result_that_is_another_and_one_accusation_are_caught(hosted):
     cluster = cluster_with_controllers(hosted, 20)
     chaos = Chaos(cluster, SEED)
     wait_for(lambda: cluster.fleet.progress.get("acked", 0) > 200, 20, "events are acknowledged")
@@ -61,9 +62,13 @@ def test_one_row_that_is_gone_and_one_result_that_is_another_are_caught(hosted):
         db.execute("UPDATE events SET owner_epoch = owner_epoch + 1000 WHERE seq = 3 AND serial = 1008")
         db.execute("UPDATE results SET status = 3 WHERE id = (SELECT id FROM results WHERE status = 1 LIMIT 1)")
         db.execute("DELETE FROM results WHERE id = (SELECT id FROM results WHERE status = 1 LIMIT 1)")
+    node = cluster.nodes[0]
+    with node.on_host(), socket.create_connection((node.address, node.port), 5) as faulty:
+        faulty.sendall(b"no controller says this to a node")
+        assert faulty.recv(1000) is not None
     verdict = chaos.verdict()
     for sentence in ("logs of which acknowledged events are not stored: 1", "commands without a result: 1",
-                     "rows under a lower owner epoch than a row before: 1",
+                     "rows under a lower owner epoch than a row before: 1", "controllers that a node took for faulty: 1",
                      "commands carried out whose result says they were not: 1"):
         assert any(broken.startswith(sentence) for broken in verdict.broken), verdict
 
