@@ -3,9 +3,12 @@
 Needs root, iproute2 and nftables; skipped, with the reason, where they are missing.
 """
 
+import os
+import sqlite3
 import time
 
 from arrivals import Arrivals
+from harness import command_json
 from hosts import Cluster
 from process import wait_for
 
@@ -33,6 +36,32 @@ def test_a_node_that_does_not_reach_the_vendor_app_gives_its_controllers_to_thos
     cut.heal()
     wait_for(lambda: cluster.owned(node) > 0, 30, "it has its share again")
     arrivals.end()
+
+
+def test_a_node_that_is_killed_while_cut_off_from_the_vendor_app_takes_no_results_with_it(hosted):
+    cluster = Cluster(hosted)
+    cluster.connect(90, 2, seed=5)
+    node, hosts = cluster.nodes[0], hosted.hosts
+    database = cluster.vendor.db.removeprefix("sqlite:")
+    hosted.network.cut(hosts[node.name], [hosts["vendor"]])
+    given = {os.urandom(16): serial for serial in cluster.serials}
+    for identity, serial in given.items():
+        assert cluster.redis.publish(serial, command_json(identity=identity)) > 0
+
+    def counts():
+        seen = node.metrics()
+        return (seen['cluster_driver_commands_ended_total{door="redis",result="done"}'],
+                seen["cluster_driver_results_copied_total"])
+
+    # What it has done it has done by now, or it is another's.
+    wait_for(lambda: cluster.owned(node) == 0, 5, "the node that is cut off has nothing any more", every=0.05)
+    wait_for(lambda: 0 < counts()[0] == counts()[1], 5, "another node has its results as well", every=0.05)
+    node.kill()
+
+    def missing():
+        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as db:
+            return given.keys() - {row[0] for row in db.execute("SELECT id FROM results")}
+    wait_for(lambda: not missing(), 10, "every command has its result")
 
 
 def test_controllers_whose_owner_their_entry_cannot_reach_come_in_by_another(hosted):

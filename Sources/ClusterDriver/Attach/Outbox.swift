@@ -63,13 +63,15 @@ final class Outbox: Sendable {
   /// Retains a message, which `encode` makes for the number it is given.
   func append(
     cursors: [AckCursor] = [], events: Int = 0, results: Int = 0,
-    readAt: ContinuousClock.Instant? = nil, encode: (UInt64) -> [UInt8]
+    readAt: ContinuousClock.Instant? = nil, onlyHereSince: ContinuousClock.Instant? = nil,
+    encode: (UInt64) -> [UInt8]
   ) {
     let writer = self.state.withLock { state -> CheckedContinuation<Void, Never>? in
       let bytes = encode(state.retained.nextNumber)
       state.retained.append(
         OutboxState.Message(
-          bytes: bytes, cursors: cursors, events: events, results: results, readAt: readAt))
+          bytes: bytes, cursors: cursors, events: events, results: results,
+          onlyHereSince: onlyHereSince, readAt: readAt))
       return state.writer.take()
     }
     writer?.resume()
@@ -267,6 +269,17 @@ final class Outbox: Sendable {
 
   /// The messages with results that the vendor app has not acknowledged, in order, as they are sent.
   var resultMessages: [[UInt8]] { self.state.withLock { $0.retained.resultMessages } }
+
+  /// `OutboxState.onlyHere`.
+  func onlyHere(since: ContinuousClock.Instant, bytesMax: Int) -> [(number: UInt64, bytes: [UInt8])]
+  {
+    self.state.withLock { $0.retained.onlyHere(since: since, bytesMax: bytesMax) }
+  }
+
+  /// Somebody else has the results of these messages, too.
+  func copied(_ numbers: [UInt64]) {
+    self.state.withLock { $0.retained.copied(numbers) }
+  }
 
   /// The number of the oldest message that the vendor app has not acknowledged; nil: there is none.
   var oldest: UInt64? {

@@ -27,6 +27,8 @@ struct OutboxState: Sendable {
     var events: Int
     /// Command results inside.
     var results = 0
+    /// Since when there are some that nobody else has; nil: there are none.
+    var onlyHereSince: ContinuousClock.Instant?
     /// When the oldest of its events was read from its controller.
     var readAt: ContinuousClock.Instant?
 
@@ -114,6 +116,30 @@ struct OutboxState: Sendable {
   /// The messages with results, in order, as they are sent.
   var resultMessages: [[UInt8]] {
     (0..<self.messages.count).lazy.map { self.messages[$0] }.filter { $0.results > 0 }.map(\.bytes)
+  }
+
+  /// Messages with results that nobody else has had since that instant, or longer, the oldest first: at least
+  /// one if there is any, then as many as fit into `bytesMax`.
+  func onlyHere(since: ContinuousClock.Instant, bytesMax: Int) -> [(number: UInt64, bytes: [UInt8])]
+  {
+    guard self.results > 0 else { return [] }
+    var found: [(number: UInt64, bytes: [UInt8])] = []
+    var size = 0
+    for place in 0..<self.messages.count {
+      let message = self.messages[place]
+      guard let at = message.onlyHereSince, at <= since else { continue }
+      size += message.bytes.count
+      if !found.isEmpty && size > bytesMax { break }
+      found.append((number: self.firstNumber + UInt64(place), bytes: message.bytes))
+    }
+    return found
+  }
+
+  /// Somebody else has the results of these messages, too.
+  mutating func copied(_ numbers: [UInt64]) {
+    for number in numbers where number >= self.firstNumber {
+      self.messages[Int(number - self.firstNumber)].onlyHereSince = nil
+    }
   }
 
   /// Retains a message that carries `nextNumber`.

@@ -79,29 +79,6 @@ extension CommandPipeline {
   }
 }
 
-// MARK: - Results of a node that ends
-
-extension CommandPipeline {
-  /// Tells the vendor app the results of a peer that cannot. False: there is no room for them.
-  func keep(_ results: [Clusterdriver_V1_CommandResult]) -> Bool {
-    if self.outbox.isOverfull { return false }
-    self.outbox.append(results: results.count) { number in
-      var message = Clusterdriver_V1_DriverMessage()
-      message.number = number
-      message.results.results = results
-      return message.wireBytes()
-    }
-    return true
-  }
-
-  /// Results that the vendor app has not acknowledged.
-  var unacknowledgedResults: [Clusterdriver_V1_CommandResult] {
-    self.outbox.resultMessages.flatMap { bytes in
-      (try? Clusterdriver_V1_DriverMessage(serializedBytes: bytes))?.results.results ?? []
-    }
-  }
-}
-
 extension PassAnswer {
   fileprivate var pass: CommandMetrics.Pass {
     switch self {

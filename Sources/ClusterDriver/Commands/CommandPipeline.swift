@@ -30,6 +30,7 @@ final class CommandPipeline: Sendable {
     /// How far lists have come by what the vendor app was sent, in the order of the messages.
     var told = Queue<ToldStanding>()
     var mailbox: (@Sendable ([LetterEnd]) -> Void)?
+    var copying = Copying()
 
     /// When `tick` is due.
     var wakeAt: ContinuousClock.Instant? {
@@ -315,7 +316,7 @@ final class CommandPipeline: Sendable {
 
   private func deliver(_ finished: [FinishedCommand]) {
     guard !finished.isEmpty else { return }
-    self.outbox.append(results: finished.count) { number in
+    self.outbox.append(results: finished.count, onlyHereSince: .now) { number in
       var message = Clusterdriver_V1_DriverMessage()
       message.number = number
       message.results.results = finished.map { Clusterdriver_V1_CommandResult($0) }

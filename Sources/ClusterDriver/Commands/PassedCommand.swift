@@ -1,3 +1,4 @@
+import DriverProtocol
 import Election
 
 /// A command on its way from a node that does not own its controller to the one that does.
@@ -40,4 +41,8 @@ protocol CommandPeers: Sendable {
   /// - Parameter tell: with the result once there is one; nil: that node does not say.
   func awaitResult(
     of id: CommandID, at node: NodeID, tell: @escaping @Sendable (FinishedCommand?) -> Void)
+  /// Gives results to a peer that tells the vendor app of them.
+  /// - Parameter tell: whether all of them are with one.
+  func keep(
+    _ results: [Clusterdriver_V1_CommandResult], tell: @escaping @Sendable (Bool) -> Void)
 }

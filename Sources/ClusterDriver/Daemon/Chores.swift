@@ -6,7 +6,8 @@ import Synchronization
 
 /// What is done once a second, on a thread that nothing waits for: the process title, the service
 /// manager's STATUS and WATCHDOG, the rate of events, and the look at whether everything still moves. Ten times as
-/// often: whether the vendor app takes what is sent, and whether the other nodes are reached.
+/// often: whether the vendor app takes what is sent, whether the other nodes are reached, and what results they
+/// are to have as well.
 final class Chores: @unchecked Sendable {
   // Unchecked: `thread` is of whoever starts and stops it; the rest lives on the thread's stack.
 
@@ -101,6 +102,7 @@ final class Chores: @unchecked Sendable {
         oldest: self.node.outbox.oldest, isPaused: self.node.outbox.isPaused)
       self.node.ownership.serves(vendor.look(way, at: now))
       self.node.ownership.lookAtPeers()
+      self.node.commands.copyResults(at: now)
       self.bell.wait(milliseconds: min((end - .now).millisecondsRoundedUp, Chores.lookMs))
     } while .now < end && !self.stopping.load(ordering: .acquiring)
   }

@@ -49,6 +49,9 @@ final class CommandMetrics: Sendable {
     var sequences = Sequences()
     /// Results the vendor app has not acknowledged, now.
     var resultsUnacked: UInt64 = 0
+    /// Given to peers for that reason; and peers' that this node tells.
+    var resultsCopied: UInt64 = 0
+    var resultsKept: UInt64 = 0
     /// From taking a command to its result.
     var latency = LatencyHistogram.Snapshot()
   }
@@ -98,6 +101,8 @@ final class CommandMetrics: Sendable {
   private let sequence = Counts()
   private let passed = PassCounts()
   private let received = PassCounts()
+  private let copiedResults = Counter()
+  private let keptResults = Counter()
   private let latency = LatencyHistogram()
 
   init() {}
@@ -115,6 +120,10 @@ final class CommandMetrics: Sendable {
 
   func received(_ pass: Pass) { self.received[pass].add() }
 
+  func copied(_ results: Int) { self.copiedResults.add(UInt64(results)) }
+
+  func kept(_ results: Int) { self.keptResults.add(UInt64(results)) }
+
   /// At this moment; each number is exact, the set of them is not of one instant. What is pending,
   /// away, a sequence or unacknowledged is the caller's to fill in.
   func snapshot() -> Snapshot {
@@ -130,6 +139,8 @@ final class CommandMetrics: Sendable {
       // A node does not leave its own answer out.
       if pass != .unanswered { snapshot.received[pass] = self.received[pass].value }
     }
+    snapshot.resultsCopied = self.copiedResults.value
+    snapshot.resultsKept = self.keptResults.value
     snapshot.latency = self.latency.snapshot()
     return snapshot
   }

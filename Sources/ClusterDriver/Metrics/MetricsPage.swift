@@ -162,6 +162,12 @@ enum MetricsPage {
     page.single(
       self.prefix + "results_unacknowledged", .gauge,
       "Results the vendor app has not acknowledged, now.", commands.resultsUnacked)
+    page.single(
+      self.prefix + "results_copied_total", .counter,
+      "Of these, results that were given to other nodes as well.", commands.resultsCopied)
+    page.single(
+      self.prefix + "results_kept_total", .counter,
+      "Results of other nodes that this one tells the vendor app.", commands.resultsKept)
     page.histogram(
       self.prefix + "command_seconds", "From taking a command to its result.",
       commands.latency)

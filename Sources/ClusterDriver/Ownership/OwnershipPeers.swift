@@ -13,13 +13,16 @@ protocol OwnershipPeers: Sendable {
   func nudge(_ node: NodeID)
 }
 
-/// Where the nodes of the cluster are reached, as each said when it was last seen. What was said once
-/// is kept while Redis is away, and when it has lost everything: then it is needed most.
+/// Where the nodes of the cluster are reached, and whether they serve, as each said when it was last
+/// seen. What was said once is kept while Redis is away, and when it has lost everything: then it is
+/// needed most.
 package struct PeerPlaces: Sendable, Equatable {
   package struct Place: Sendable, Equatable {
     /// `host:port`; empty: nowhere.
     package var controllersAt: String
     package var peersAt: String
+    /// It can serve, and is not being emptied.
+    package var serves = true
   }
 
   /// Nodes remembered at most; none is forgotten before that.
@@ -29,12 +32,13 @@ package struct PeerPlaces: Sendable, Equatable {
   /// Grows with every change.
   package private(set) var version: UInt64 = 0
 
-  /// True: somebody is reached elsewhere than before.
+  /// True: somebody is reached elsewhere than before, or serves now, or does not any more.
   mutating func see(_ sessions: [SessionRecord]) -> Bool {
     var isNews = false
     for session in sessions {
       let place = Place(
-        controllersAt: session.status.controllersAt, peersAt: session.status.peersAt)
+        controllersAt: session.status.controllersAt, peersAt: session.status.peersAt,
+        serves: session.status.healthy && !session.status.draining)
       guard self.places[session.node] != place else { continue }
       if self.places.count >= PeerPlaces.placesMax, self.places[session.node] == nil {
         let present = Set(sessions.map(\.node))

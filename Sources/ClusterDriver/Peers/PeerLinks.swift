@@ -65,6 +65,8 @@ final class PeerLinks: OwnershipPeers {
 
   private struct State {
     var links: [NodeID: Link] = [:]
+    /// Those that do not serve at present.
+    var idle: Set<NodeID> = []
     var isClosed = false
   }
 
@@ -80,6 +82,7 @@ final class PeerLinks: OwnershipPeers {
   func reach(_ places: PeerPlaces) {
     let former = self.state.withLock { state -> [Link] in
       guard !state.isClosed else { return [] }
+      state.idle = Set(places.places.lazy.filter { !$0.value.serves }.map(\.key))
       var former: [Link] = []
       for (node, link) in state.links where places.places[node]?.peersAt != link.address {
         state.links[node] = nil
@@ -205,7 +208,7 @@ extension PeerLinks: CommandPeers {
   }
 }
 
-// MARK: - Results of a node that ends
+// MARK: - Results that the vendor app has not acknowledged
 
 extension PeerLinks {
   /// In one message.
@@ -219,7 +222,7 @@ extension PeerLinks {
   func handOver(
     _ results: [Clusterdriver_V1_CommandResult], within limit: Duration
   ) -> Int {
-    let links = self.state.withLock { $0.links }.sorted { $0.key < $1.key }
+    let links = self.keepers
     guard !links.isEmpty else { return 0 }
     let kept = Counter()
     let work = Awaited {
@@ -233,6 +236,28 @@ extension PeerLinks {
     }
     if work.wait(limit) == nil { work.cancel() }
     return Int(kept.value)
+  }
+
+  func keep(
+    _ results: [Clusterdriver_V1_CommandResult], tell: @escaping @Sendable (Bool) -> Void
+  ) {
+    let links = self.keepers
+    Task.detached {
+      for batch in PeerLinks.batches(of: results) {
+        guard await PeerLinks.isKept(batch, by: links) else { return tell(false) }
+      }
+      tell(true)
+    }
+  }
+
+  /// Who may take results: first those that reach the vendor app, by what they say.
+  private var keepers: [(key: NodeID, value: Link)] {
+    self.state.withLock { state in
+      state.links.sorted { one, other in
+        let (first, second) = (state.idle.contains(one.key), state.idle.contains(other.key))
+        return first == second ? one.key < other.key : second
+      }
+    }
   }
 
   private static func isKept(

@@ -10,8 +10,14 @@ struct Queue<Element> {
 
   /// The element `position` places behind the first one.
   subscript(position: Int) -> Element {
-    precondition(position >= 0 && position < self.count, "position outside the queue")
-    return self.storage[self.head + position]!
+    get {
+      precondition(position >= 0 && position < self.count, "position outside the queue")
+      return self.storage[self.head + position]!
+    }
+    set {
+      precondition(position >= 0 && position < self.count, "position outside the queue")
+      self.storage[self.head + position] = newValue
+    }
   }
 
   mutating func append(_ element: Element) {

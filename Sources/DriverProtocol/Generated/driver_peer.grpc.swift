@@ -228,8 +228,8 @@ extension Clusterdriver_V1_DriverPeer {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
-        /// > on its own stream.
+        /// > Results that the vendor app has not acknowledged, of a node that ends, or for a while: whoever answers
+        /// > tells them on its own stream.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Clusterdriver_V1_PeerResults` messages.
@@ -362,8 +362,8 @@ extension Clusterdriver_V1_DriverPeer {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
-        /// > on its own stream.
+        /// > Results that the vendor app has not acknowledged, of a node that ends, or for a while: whoever answers
+        /// > tells them on its own stream.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Clusterdriver_V1_PeerResults` message.
@@ -494,8 +494,8 @@ extension Clusterdriver_V1_DriverPeer {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
-        /// > on its own stream.
+        /// > Results that the vendor app has not acknowledged, of a node that ends, or for a while: whoever answers
+        /// > tells them on its own stream.
         ///
         /// - Parameters:
         ///   - request: A `Clusterdriver_V1_PeerResults` message.
@@ -910,8 +910,8 @@ extension Clusterdriver_V1_DriverPeer {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
-        /// > on its own stream.
+        /// > Results that the vendor app has not acknowledged, of a node that ends, or for a while: whoever answers
+        /// > tells them on its own stream.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Clusterdriver_V1_PeerResults` message.
@@ -1131,8 +1131,8 @@ extension Clusterdriver_V1_DriverPeer {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
-        /// > on its own stream.
+        /// > Results that the vendor app has not acknowledged, of a node that ends, or for a while: whoever answers
+        /// > tells them on its own stream.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Clusterdriver_V1_PeerResults` message.
@@ -1353,8 +1353,8 @@ extension Clusterdriver_V1_DriverPeer.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
-    /// > on its own stream.
+    /// > Results that the vendor app has not acknowledged, of a node that ends, or for a while: whoever answers
+    /// > tells them on its own stream.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Clusterdriver_V1_PeerResults` message.
@@ -1575,8 +1575,8 @@ extension Clusterdriver_V1_DriverPeer.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > Results that the vendor app has not acknowledged, of a node that ends: whoever answers tells them
-    /// > on its own stream.
+    /// > Results that the vendor app has not acknowledged, of a node that ends, or for a while: whoever answers
+    /// > tells them on its own stream.
     ///
     /// - Parameters:
     ///   - message: request message to send.

@@ -32,6 +32,39 @@ struct OutboxStateTests {
     #expect(outbox.nextNumber == 6)
   }
 
+  @Test(
+    "results that are only here are named from the oldest on, until somebody else has them or they are acknowledged"
+  )
+  func onlyHere() throws {
+    var outbox = OutboxState(bytesMax: 1 << 20)
+    func add(_ tag: UInt8, results: Int = 1, at seconds: Int?) {
+      outbox.append(
+        OutboxState.Message(
+          bytes: [tag, tag], cursors: [], events: 0, results: results,
+          onlyHereSince: seconds.map { Self.t0 + .seconds($0) }))
+    }
+    func found(at seconds: Int, bytesMax: Int = 99) -> [UInt64] {
+      outbox.onlyHere(since: Self.t0 + .seconds(seconds), bytesMax: bytesMax).map(\.number)
+    }
+    #expect(found(at: 9) == [])
+    outbox.append(Self.events(1, seq: 1))
+    add(2, at: 0)
+    add(3, at: nil)
+    add(4, at: 1)
+    add(5, at: 2)
+    #expect(found(at: 1) == [2, 4])
+    #expect(found(at: 9, bytesMax: 4) == [2, 4])
+    #expect(found(at: 9, bytesMax: 0) == [2])
+    outbox.copied([4])
+    #expect(found(at: 9) == [2, 5])
+    _ = outbox.begin()
+    _ = outbox.takeUnsent(bytesMax: 99, at: Self.t0)
+    _ = try outbox.acknowledge(through: 3).get()
+    // Of what is gone nothing is to be noted.
+    outbox.copied([2, 4])
+    #expect(found(at: 9) == [5])
+  }
+
   @Test("an acknowledgement ahead of what was sent acknowledges nothing")
   func aheadOfSent() {
     var outbox = OutboxState(bytesMax: 1 << 20)

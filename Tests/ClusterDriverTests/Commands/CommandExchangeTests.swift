@@ -81,19 +81,26 @@ private final class Exchange: Sendable {
       for: [OwnedRange(first: .lowest, last: .highest, epoch: Epoch(1))],
       until: .now + .seconds(1000))
     b.pipeline.apply([.connected(serial: 42, connection: 7)])
-    var places = PeerPlaces()
-    _ = places.see(
-      ["a": a.address, "b": b.address].map { name, address in
-        SessionRecord(
-          node: NodeID(name), value: SessionValue(Incarnation(1), 1),
-          status: MemberStatus(peersAt: address))
-      })
+    let places = Self.places([a.session("a"), b.session("b")])
     a.links.reach(places)
+    b.links.reach(places)
     let record = RangeRecord(
       first: .lowest, last: .highest, owner: Owner(NodeID("b"), Incarnation(1)), epoch: Epoch(1),
       store: StoreIdentity("s"))
     a.pipeline.see([.lowest: record], in: StoreIdentity("s"))
     return (a, b)
+  }
+
+  func session(_ name: String, isHealthy: Bool = true) -> SessionRecord {
+    SessionRecord(
+      node: NodeID(name), value: SessionValue(Incarnation(1), 1),
+      status: MemberStatus(healthy: isHealthy, peersAt: self.address))
+  }
+
+  static func places(_ sessions: [SessionRecord]) -> PeerPlaces {
+    var places = PeerPlaces()
+    _ = places.see(sessions)
+    return places
   }
 
   static func command() -> Clusterdriver_V1_Command {
@@ -158,10 +165,69 @@ struct CommandExchangeTests {
   }
 }
 
-@Suite("Results of a node that ends, over real gRPC")
-struct ResultHandOverTests {
+@Suite("Results that the vendor app has not acknowledged, over real gRPC")
+struct ResultCopiesTests {
+  private static func result(_ number: Int, bytes: Int = 0) -> Clusterdriver_V1_CommandResult {
+    Clusterdriver_V1_CommandResult(
+      FinishedCommand(
+        id: CommandID(high: 1, low: UInt64(number)), serial: 42, door: .redis, status: .done,
+        body: [UInt8](repeating: 7, count: bytes), atMs: 1, elapsedUs: 2))
+  }
+
   @Test(
-    "what the vendor app has not acknowledged is told by a peer that answers",
+    "after a while a peer has them as well, once, and does not give them on",
+    .timeLimit(.minutes(1)))
+  func copies() async throws {
+    let (a, b) = try await Exchange.two()
+    defer {
+      a.close()
+      b.close()
+    }
+    let began = ContinuousClock.now
+    #expect(try await a.pipeline.send(Exchange.command()).status == .done)
+    let ended = ContinuousClock.now
+    // Time is what it is said to be.
+    b.pipeline.copyResults(at: began + CommandPipeline.onlyHereLimit)
+    #expect(!b.pipeline.state.withLock { $0.copying.isUnderWay })
+    var later = ended + CommandPipeline.onlyHereLimit
+    while b.pipeline.metrics.snapshot().resultsCopied == 0 {
+      b.pipeline.copyResults(at: later)
+      later += .seconds(1)
+      try await Task.sleep(for: .milliseconds(1))
+    }
+    #expect(a.pipeline.unacknowledgedResults == b.pipeline.unacknowledgedResults)
+    #expect(a.pipeline.metrics.snapshot().resultsKept == 1)
+    for pipeline in [a.pipeline, b.pipeline] {
+      #expect(pipeline.outbox.onlyHere(since: later, bytesMax: .max).isEmpty)
+    }
+  }
+
+  @Test("first to one that reaches the vendor app, by what it says", .timeLimit(.minutes(1)))
+  func preference() async throws {
+    let (a, b) = try await Exchange.two()
+    let made = await onThreadOfItsOwn("exchange") {
+      Result { try Exchange("c", ObedientLayer(isHere: false)) }
+    }
+    let c = try #require(made).get()
+    defer { for each in [a, b, c] { each.close() } }
+    let all = [a.session("a"), b.session("b"), c.session("c", isHealthy: false)]
+    c.links.reach(Exchange.places(all))
+    b.links.reach(
+      Exchange.places([a.session("a", isHealthy: false), b.session("b"), c.session("c")]))
+    for (number, links) in [b.links, c.links].enumerated() {
+      var isKept = false
+      while !isKept {
+        isKept = await withCheckedContinuation { continuation in
+          links.keep([Self.result(number)]) { continuation.resume(returning: $0) }
+        }
+      }
+    }
+    #expect(c.pipeline.unacknowledgedResults.contains(Self.result(0)))
+    #expect(a.pipeline.unacknowledgedResults.contains(Self.result(1)))
+  }
+
+  @Test(
+    "those of a node that ends are told by a peer that answers",
     .timeLimit(.minutes(1)))
   func handOver() async throws {
     let (a, b) = try await Exchange.two()
@@ -171,10 +237,7 @@ struct ResultHandOverTests {
     }
     // More than go into one message.
     let results = (1...700).map { number in
-      Clusterdriver_V1_CommandResult(
-        FinishedCommand(
-          id: CommandID(high: 1, low: UInt64(number)), serial: 42, door: .redis, status: .done,
-          body: [UInt8](repeating: 7, count: number % 9 == 0 ? 1000 : 0), atMs: 1, elapsedUs: 2))
+      Self.result(number, bytes: number % 9 == 0 ? 1000 : 0)
     }
     for result in results { #expect(a.pipeline.keep([result])) }
     #expect(a.pipeline.unacknowledgedResults == results)

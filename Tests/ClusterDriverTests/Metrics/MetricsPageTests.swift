@@ -188,6 +188,12 @@ struct MetricsPageTests {
     # HELP cluster_driver_results_unacknowledged Results the vendor app has not acknowledged, now.
     # TYPE cluster_driver_results_unacknowledged gauge
     cluster_driver_results_unacknowledged 0
+    # HELP cluster_driver_results_copied_total Of these, results that were given to other nodes as well.
+    # TYPE cluster_driver_results_copied_total counter
+    cluster_driver_results_copied_total 0
+    # HELP cluster_driver_results_kept_total Results of other nodes that this one tells the vendor app.
+    # TYPE cluster_driver_results_kept_total counter
+    cluster_driver_results_kept_total 0
     # HELP cluster_driver_command_seconds From taking a command to its result.
     # TYPE cluster_driver_command_seconds histogram
     cluster_driver_command_seconds_bucket{le="5e-05"} 1
