@@ -60,6 +60,8 @@ public struct Simulation {
     case answer(from: Int, to: Int, life: UInt64, NodeMachine.Answer)
     /// To one life of the node, or to whichever it is in.
     case tell(node: Int, life: UInt64?, NodeMachine.Event)
+    /// A heartbeat, as its sender tells the others of it: one item, because there are as many of these as of all else.
+    case announced(NodeMachine.Event, to: [Int])
     case start(Int)
     case resume(Int)
     case heal(Fault)

@@ -28,6 +28,14 @@ extension Simulation {
       guard network.reaches(from, to) else { return }
       try step(to, life, .answered(answer, by: nodes[from].id))
     case .tell(let i, let life, let event): try step(i, life ?? nodes[i].life, event)
+    case .announced(let event, let hearers):
+      for i in hearers {
+        if nodes[i].isPaused {
+          nodes[i].waiting.append(.tell(node: i, life: nil, event))
+        } else {
+          try step(i, nodes[i].life, event)
+        }
+      }
     case .start(let i): try start(i)
     case .resume(let i): try resume(i)
     case .heal(let fault): heal(fault)
@@ -123,6 +131,17 @@ extension Simulation {
     case .nudge(let node):
       guard let to = index(of: node), network.reaches(i, to) else { return }
       agenda.enter(.tell(node: to, life: nil, .nudged), at: now + network.delay(&random))
+    case .announce(let counter, let hearers):
+      var reached: [Int] = []
+      for hearer in hearers {
+        guard let to = index(of: hearer), network.reaches(i, to), !network.loses(&random) else {
+          continue
+        }
+        reached.append(to)
+      }
+      guard !reached.isEmpty, let me = nodes[i].machine?.me else { return }
+      agenda.enter(
+        .announced(.announced(me, counter: counter), to: reached), at: now + network.delay(&random))
     case .actingChanged: try look(at: i)
     case .seal(let first, let move):
       agenda.enter(
@@ -168,7 +187,8 @@ extension Simulation.Item {
     case .wake(let i, _), .reply(let i, _, _, _), .timeout(let i, _, _), .tell(let i, _, _),
       .ask(_, _, let i, _), .answer(_, let i, _, _):
       i
-    case .arrive, .start, .resume, .heal, .fault, .loads, .peace, .lookAround, .judge: nil
+    case .arrive, .announced, .start, .resume, .heal, .fault, .loads, .peace, .lookAround, .judge:
+      nil
     }
   }
 }

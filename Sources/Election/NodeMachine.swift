@@ -38,6 +38,8 @@ public struct NodeMachine: Sendable, Equatable {
     case answered(Answer, by: NodeID)
     /// A peer says that there is news in the store.
     case nudged
+    /// A peer says that it is sending that heartbeat to the store.
+    case announced(Owner, counter: UInt64)
     case sealed(Serial, move: UInt64)
     /// The node's own ranges cost this now; only what has changed.
     case loads([Serial: RangeLoad])
@@ -57,6 +59,9 @@ public struct NodeMachine: Sendable, Equatable {
     case ask(NodeID, Question)
     case answer(token: UInt64, Answer)
     case nudge(NodeID)
+    /// Tell these that the heartbeat of that counter is being sent. Best effort: what is not heard of is seen in the
+    /// store, later.
+    case announce(counter: UInt64, to: [NodeID])
     /// `acting` or `validUntil` is another than before.
     case actingChanged
     case seal(Serial, move: UInt64)
@@ -206,6 +211,10 @@ public struct NodeMachine: Sendable, Equatable {
 
   public mutating func step(_ event: Event, at now: Instant) -> [Directive] {
     guard life != .over else { return answerNo(event) }
+    if case .announced(let peer, let counter) = event {
+      watch.heard(peer, counter: counter, at: now)
+      return []  // by it nothing is due sooner
+    }
     var out = Gathered()
     switch event {
     case .wake: break
@@ -215,6 +224,7 @@ public struct NodeMachine: Sendable, Equatable {
       out.append(.answer(token: token, answer(question, by: asker, at: now)))
     case .answered(let answer, let member): answered(answer, by: member, at: now, &out)
     case .nudged: beat(.nudged, at: now, &out)
+    case .announced: break
     case .sealed(let first, let move): put(ownership.sealed(first, move: move), at: now, &out)
     case .loads(let new): loads.merge(new) { $1 }
     case .status(let new):
@@ -317,7 +327,20 @@ public struct NodeMachine: Sendable, Equatable {
         if isStatusNews { statusToldBy = counter }
         isStatusNews = false
         call(.heartbeat(beat), .heartbeat(counter: counter), &out)
+        let hearers = hearers(at: now)
+        if !hearers.isEmpty { out.append(.announce(counter: counter, to: hearers)) }
       }
     }
+  }
+
+  /// Those who are told of a heartbeat at most.
+  private static let hearersMax = 8
+
+  /// Who may come to claim from this node, and so is told of its heartbeats: those alive that come next by name.
+  private func hearers(at now: Instant) -> [NodeID] {
+    let others = watch.nodesAlive(at: now, but: me.node)
+    guard others.count > NodeMachine.hearersMax else { return others }
+    let next = others.firstIndex { $0 > me.node } ?? 0
+    return (0..<NodeMachine.hearersMax).map { others[(next + $0) % others.count] }
   }
 }

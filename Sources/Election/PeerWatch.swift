@@ -3,11 +3,16 @@
 /// A peer is dead when its session is released, or when what is watched of it has been the same for
 /// one TTL. The key's own expiry in the store proves nothing: a session that is missing is a value like
 /// any other.
+///
+/// The time counts from when a value was first seen in the store, or from when the peer itself was heard to be sending
+/// it, if that was sooner: what it gives a right to counts from before that.
 public struct PeerWatch: Sendable, Equatable {
   private struct Entry: Sendable, Equatable {
     var session: SessionRecord?
-    /// When this value was first seen.
+    /// When this value was first seen, or heard of.
     var firstSeenAt: Instant
+    /// Its newest heartbeat that it was heard to send.
+    var announced: Announced?
     /// Since when it says that it can serve, or that it cannot.
     var sameHealthSince: Instant
     /// When it was seen again, in the same life, after it had been dead.
@@ -18,6 +23,11 @@ public struct PeerWatch: Sendable, Equatable {
       firstSeenAt = now
       sameHealthSince = now
     }
+  }
+
+  private struct Announced: Sendable, Equatable {
+    var value: SessionValue
+    var at: Instant
   }
 
   private let ttl: Duration
@@ -65,6 +75,9 @@ public struct PeerWatch: Sendable, Equatable {
         let isSameLife = entry.session?.value.incarnation == session?.value.incarnation
         if wasDead && isSameLife { entry.backAt = now }
         entry.firstSeenAt = now
+        if let announced = entry.announced, announced.value == session?.value {
+          entry.firstSeenAt = announced.at
+        }
       }
       if entry.session?.status.healthy != session?.status.healthy { entry.sameHealthSince = now }
       let isNews =
@@ -72,6 +85,21 @@ public struct PeerWatch: Sendable, Equatable {
         || entry.session?.value.incarnation != session?.value.incarnation
       entry.session = session
       return isNews
+    }
+  }
+
+  /// A peer says that it is sending the heartbeat of that counter.
+  public mutating func heard(_ peer: Owner, counter: UInt64, at now: Instant) {
+    guard let i = entries.index(of: peer.node) else { return }
+    let value = SessionValue(peer.incarnation, counter)
+    entries.change(at: i) { entry in
+      // Messages overtake one another.
+      if let former = entry.announced?.value, former.incarnation == value.incarnation,
+        former.counter >= counter
+      {
+        return
+      }
+      entry.announced = Announced(value: value, at: now)
     }
   }
 
@@ -95,7 +123,7 @@ public struct PeerWatch: Sendable, Equatable {
   /// When the node is dead, if nothing is seen of it until then; nil when it was never seen.
   public func deadAt(_ node: NodeID) -> Instant? { entries.index(of: node).map(deadAt(at:)) }
 
-  /// When its newest heartbeat was first seen; nil when it was never seen.
+  /// When its newest heartbeat that was seen was first seen, or heard of; nil when it was never seen.
   public func beatAt(_ node: NodeID) -> Instant? {
     entries.index(of: node).map { entries.values[$0].firstSeenAt }
   }
@@ -120,6 +148,16 @@ public struct PeerWatch: Sendable, Equatable {
   /// Those that have a session which is not dead, by name.
   public func alive(at now: Instant) -> [SessionRecord] {
     entries.indices.compactMap { isAlive($0, at: now) ? entries.values[$0].session : nil }
+  }
+
+  /// Their names, without this one.
+  public func nodesAlive(at now: Instant, but node: NodeID) -> [NodeID] {
+    var nodes: [NodeID] = []
+    nodes.reserveCapacity(entries.count)
+    for i in entries.indices where isAlive(i, at: now) && entries.keys[i] != node {
+      nodes.append(entries.keys[i])
+    }
+    return nodes
   }
 
   /// Those that were dead until less than `settle` ago, by name. The heartbeat that shows one may have been on its way

@@ -74,6 +74,57 @@ struct NodeMachineTests {
     #expect(desk.node.list.nodes == [nodeA])
   }
 
+  @Test("a heartbeat is announced to those alive that come next by name, eight at most")
+  func announcements() throws {
+    var desk = settled()
+    #expect(!desk.said.contains { if case .announce = $0 { true } else { false } })
+    let names = (0..<10).map { NodeID("node-\($0)") }
+    for name in names {
+      _ = desk.store.run(
+        .heartbeat(.init(owner: life(name), counter: 1, list: desk.node.list, identity: first)),
+        for: first)
+    }
+    func hearers(_ desk: Desk) -> [[NodeID]] {
+      desk.said.compactMap { if case .announce(_, let to) = $0 { to } else { nil } }
+    }
+    // Before "node-a" by name are all ten: after it begins again with the first.
+    desk.pass(to: at(3600))
+    #expect(hearers(desk).last == Array(names.prefix(8)))
+    desk.pass(to: at(5200))
+    desk.said = []
+    desk.pass(to: at(6000))
+    #expect(hearers(desk).isEmpty, "nobody else is alive any more")
+    _ = desk.store.run(
+      .heartbeat(.init(owner: life(nodeB), counter: 1, list: desk.node.list, identity: first)),
+      for: first)
+    desk.pass(to: at(6600))
+    guard
+      case .announce(let counter, let to)? = desk.said.last(where: {
+        if case .announce = $0 { true } else { false }
+      })
+    else {
+      Issue.record("nothing is announced")
+      return
+    }
+    #expect(to == [nodeB])
+    #expect(desk.node.peers.session(of: nodeA)?.value == SessionValue(me.incarnation, counter))
+  }
+
+  @Test("what a peer announces is counted, and brings nothing forward")
+  func announced() throws {
+    var desk = settled()
+    _ = desk.store.run(
+      .heartbeat(.init(owner: life(nodeB), counter: 1, list: desk.node.list, identity: first)),
+      for: first)
+    desk.pass(to: at(3300))
+    #expect(desk.node.step(.announced(life(nodeB), counter: 2), at: at(3310)) == [])
+    _ = desk.store.run(
+      .heartbeat(.init(owner: life(nodeB), counter: 2, list: desk.node.list, identity: first)),
+      for: first)
+    desk.pass(to: at(3600))
+    #expect(desk.node.peers.deadAt(nodeB) == at(3310 + 1500))
+  }
+
   @Test("the right ends at the deadline to the nanosecond, whatever is held")
   func deadline() throws {
     let desk = settled()

@@ -31,6 +31,41 @@ struct PeerWatchTests {
     }
   }
 
+  @Test("the time counts from when the peer was heard to send what the store shows")
+  func announced() {
+    var watch = watching([session(nodeA, 7)])
+    watch.heard(life(nodeA), counter: 8, at: at(100))
+    // It may never arrive.
+    #expect(watch.deadAt(nodeA) == at(1500))
+    _ = watch.see([session(nodeA, 8)], at: at(300))
+    #expect(watch.deadAt(nodeA) == at(1600) && watch.beatAt(nodeA) == at(100))
+    // Of what is seen already, and of what others have overtaken, nothing is to be learned.
+    watch.heard(life(nodeA), counter: 8, at: at(400))
+    watch.heard(life(nodeA), counter: 9, at: at(500))
+    watch.heard(life(nodeA), counter: 8, at: at(550))
+    _ = watch.see([session(nodeA, 9)], at: at(600))
+    #expect(watch.deadAt(nodeA) == at(2000))
+    // One that was on its way for so long that its sender has died meanwhile.
+    watch.heard(life(nodeA), counter: 10, at: at(700))
+    _ = watch.see([session(nodeA, 10)], at: at(2300))
+    #expect(watch.isDead(nodeA, at: at(2300)))
+  }
+
+  @Test("what was heard of another heartbeat, life or node counts for nothing")
+  func announcedElse() {
+    var watch = watching([session(nodeA, 7)])
+    watch.heard(life(nodeA), counter: 9, at: at(100))
+    watch.heard(life(nodeB), counter: 8, at: at(100))
+    _ = watch.see([session(nodeA, 8)], at: at(300))
+    #expect(watch.deadAt(nodeA) == at(1800) && watch.deadAt(nodeB) == nil)
+    watch.heard(life(nodeA, 2), counter: 1, at: at(400))
+    _ = watch.see([session(nodeA, 1, life: 3)], at: at(500))
+    #expect(watch.deadAt(nodeA) == at(2000))
+    // A session that is missing is none that was heard of.
+    _ = watch.see([], at: at(600))
+    #expect(watch.deadAt(nodeA) == at(2100))
+  }
+
   @Test("what else a session says does not begin the time anew")
   func sameValue() {
     var watch = watching([session(nodeA, 7)])

@@ -240,6 +240,12 @@ struct SmallWorld: Equatable {
           to: Int(token >> 32), .answered(answer, by: SmallWorld.names[i]),
           life: token & 0xFFFF_FFFF)
       case .nudge: send(to: peer, .nudged)
+      case .announce(let counter, _):
+        guard !cuts[0].peer, !cuts[1].peer, nodes[peer] != nil, let me = nodes[i]?.me else { break }
+        // At once: nothing that is said of it can be heard sooner.
+        try hand(
+          Envelope(
+            node: peer, life: lives[peer], letter: .event(.announced(me, counter: counter))))
       case .seal(let first, let move):
         mail.append(
           Envelope(node: i, life: lives[i], letter: .event(.sealed(first, move: move))))

@@ -220,6 +220,8 @@ package final class OwnershipLoop: @unchecked Sendable {
       self.askers.removeValue(forKey: token)?(answer)
     case .nudge(let node):
       self.peers.nudge(node)
+    case .announce(let counter, let nodes):
+      self.peers.announce(self.machine.me, counter: counter, to: nodes)
     case .actingChanged:
       self.handlers.act(self.machine.acting, self.machine.validUntil)
     case .seal(let first, let move):

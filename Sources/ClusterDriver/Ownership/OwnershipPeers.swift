@@ -11,6 +11,8 @@ protocol OwnershipPeers: Sendable {
     tell: @escaping @Sendable (NodeMachine.Answer) -> Void)
   /// Tells it to look into the store.
   func nudge(_ node: NodeID)
+  /// Tells them that this node is sending the heartbeat of that counter.
+  func announce(_ me: Owner, counter: UInt64, to nodes: [NodeID])
 }
 
 /// Where the nodes of the cluster are reached, and whether they serve, as each said when it was last

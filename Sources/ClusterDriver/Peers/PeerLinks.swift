@@ -12,6 +12,9 @@ import Synchronization
 final class PeerLinks: OwnershipPeers {
   /// Questions to one peer that wait for their answer; further ones are left out.
   static let questionsMax = 16
+  /// Heartbeats of which one peer is being told. It is the newest that matters, but one that was sent when the way was
+  /// free arrives before it.
+  static let beatsMax = 4
   /// A question that has not been answered by then never is.
   static let answerLimit: Duration = .seconds(1)
 
@@ -20,8 +23,9 @@ final class PeerLinks: OwnershipPeers {
     let transport: NGHTTP2ClientTransport
     let client: GRPCClient<NGHTTP2ClientTransport>
     let running: Task<Void, Never>
-    let waiting = Atomic<Int>(0)
-    let awaited = Atomic<Int>(0)
+    let questions = Slots(PeerLinks.questionsMax)
+    let beats = Slots(PeerLinks.beatsMax)
+    let results = Slots(PeerLinks.awaitedMax)
 
     init(_ address: String, to node: NodeID, log: Logger) throws {
       guard let target = NGHTTP2Address(address) else {
@@ -61,6 +65,22 @@ final class PeerLinks: OwnershipPeers {
       self.client.beginGracefulShutdown()
       self.running.cancel()
     }
+  }
+
+  /// So many of a kind may be under way.
+  private final class Slots: Sendable {
+    private let max: Int
+    private let taken = Atomic<Int>(0)
+
+    init(_ max: Int) { self.max = max }
+
+    func take() -> Bool {
+      if self.taken.add(1, ordering: .relaxed).oldValue < self.max { return true }
+      self.giveBack()
+      return false
+    }
+
+    func giveBack() { self.taken.subtract(1, ordering: .relaxed) }
   }
 
   private struct State {
@@ -107,15 +127,26 @@ final class PeerLinks: OwnershipPeers {
     _ node: NodeID, _ question: NodeMachine.Question,
     tell: @escaping @Sendable (NodeMachine.Answer) -> Void
   ) {
-    self.call(node) { peer, options in
+    self.call(node, \.questions) { peer, options in
       let answer = try await peer.ask(PeerWire.message(question, to: node), options: options)
       if let answer = PeerWire.answer(answer) { tell(answer) }
     }
   }
 
   func nudge(_ node: NodeID) {
-    self.call(node) { peer, options in
+    self.call(node, \.questions) { peer, options in
       _ = try await peer.nudge(Clusterdriver_V1_PeerNudge(), options: options)
+    }
+  }
+
+  func announce(_ me: Owner, counter: UInt64, to nodes: [NodeID]) {
+    var beat = Clusterdriver_V1_PeerBeat()
+    beat.node = PeerWire.message(me)
+    beat.counter = counter
+    for node in nodes {
+      self.call(node, \.beats) { [beat] peer, options in
+        _ = try await peer.announce(beat, options: options)
+      }
     }
   }
 
@@ -144,18 +175,17 @@ final class PeerLinks: OwnershipPeers {
   private typealias Peer = Clusterdriver_V1_DriverPeer.Client<NGHTTP2ClientTransport>
 
   private func call(
-    _ node: NodeID, _ body: @escaping @Sendable (Peer, CallOptions) async throws -> Void
+    _ node: NodeID, _ slots: KeyPath<Link, Slots>,
+    _ body: @escaping @Sendable (Peer, CallOptions) async throws -> Void
   ) {
     guard let link = self.link(to: node) else { return }
-    guard link.waiting.add(1, ordering: .relaxed).oldValue < PeerLinks.questionsMax else {
-      link.waiting.subtract(1, ordering: .relaxed)
-      return
-    }
+    let slots = link[keyPath: slots]
+    guard slots.take() else { return }
     Task.detached {
       var options = CallOptions.defaults
       options.timeout = PeerLinks.answerLimit
       try? await body(Peer(wrapping: link.client), options)
-      link.waiting.subtract(1, ordering: .relaxed)
+      slots.giveBack()
     }
   }
 
@@ -191,19 +221,15 @@ extension PeerLinks: CommandPeers {
   ) {
     let link = self.link(to: node)
     Task.detached {
-      guard let link else { return tell(nil) }
-      var result: FinishedCommand?
-      if link.awaited.add(1, ordering: .relaxed).oldValue < PeerLinks.awaitedMax {
-        var options = CallOptions.defaults
-        options.timeout = PeerLinks.resultLimit
-        var question = Clusterdriver_V1_PeerAwait()
-        question.asked = node.name
-        question.id = .init(bytes: id.bytes)
-        let answer = try? await Peer(wrapping: link.client).awaitResult(question, options: options)
-        result = answer.flatMap { FinishedCommand($0) }
-      }
-      link.awaited.subtract(1, ordering: .relaxed)
-      tell(result)
+      guard let link, link.results.take() else { return tell(nil) }
+      var options = CallOptions.defaults
+      options.timeout = PeerLinks.resultLimit
+      var question = Clusterdriver_V1_PeerAwait()
+      question.asked = node.name
+      question.id = .init(bytes: id.bytes)
+      let answer = try? await Peer(wrapping: link.client).awaitResult(question, options: options)
+      link.results.giveBack()
+      tell(answer.flatMap { FinishedCommand($0) })
     }
   }
 }

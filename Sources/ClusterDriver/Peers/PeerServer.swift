@@ -141,6 +141,17 @@ private final class PeerService: Clusterdriver_V1_DriverPeer.SimpleServiceProtoc
     return Clusterdriver_V1_PeerNudged()
   }
 
+  func announce(
+    request: Clusterdriver_V1_PeerBeat, context: ServerContext
+  ) async throws -> Clusterdriver_V1_PeerBeatHeard {
+    guard !request.node.node.isEmpty else {
+      throw RPCError(code: .invalidArgument, message: "a heartbeat is somebody's")
+    }
+    try self.present().happened(
+      .announced(PeerWire.owner(request.node), counter: request.counter))
+    return Clusterdriver_V1_PeerBeatHeard()
+  }
+
   func passOn(
     request: Clusterdriver_V1_PeerCommands, context: ServerContext
   ) async throws -> Clusterdriver_V1_PeerCommandsAnswer {

@@ -33,7 +33,7 @@ enum PeerWire {
     _ message: Clusterdriver_V1_PeerQuestion
   ) -> (asker: NodeID, question: NodeMachine.Question)? {
     guard message.hasAsker, !message.asker.node.isEmpty, !message.store.isEmpty else { return nil }
-    let asker = Owner(NodeID(message.asker.node), Incarnation(message.asker.incarnation))
+    let asker = self.owner(message.asker)
     let store = StoreIdentity(message.store)
     switch message.question {
     case .promise(let request):
@@ -101,7 +101,11 @@ enum PeerWire {
 
   // MARK: Parts
 
-  private static func message(_ owner: Owner) -> Clusterdriver_V1_PeerOwner {
+  static func owner(_ message: Clusterdriver_V1_PeerOwner) -> Owner {
+    Owner(NodeID(message.node), Incarnation(message.incarnation))
+  }
+
+  static func message(_ owner: Owner) -> Clusterdriver_V1_PeerOwner {
     var message = Clusterdriver_V1_PeerOwner()
     message.node = owner.node.name
     message.incarnation = owner.incarnation.rawValue
@@ -150,7 +154,7 @@ enum PeerWire {
     return RangeRecord(
       first: Serial(message.first), last: Serial(message.last),
       owner: message.hasOwner
-        ? Owner(NodeID(message.owner.node), Incarnation(message.owner.incarnation)) : nil,
+        ? self.owner(message.owner) : nil,
       epoch: Epoch(message.epoch),
       load: RangeLoad(
         weight: message.weight, median: message.median == 0 ? nil : Serial(message.median)),

@@ -50,6 +50,19 @@ public enum Clusterdriver_V1_DriverPeer: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "Announce" metadata.
+        public enum Announce: Sendable {
+            /// Request type for "Announce".
+            public typealias Input = Clusterdriver_V1_PeerBeat
+            /// Response type for "Announce".
+            public typealias Output = Clusterdriver_V1_PeerBeatHeard
+            /// Descriptor for "Announce".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "clusterdriver.v1.DriverPeer"),
+                method: "Announce",
+                type: .unary
+            )
+        }
         /// Namespace for "PassOn" metadata.
         public enum PassOn: Sendable {
             /// Request type for "PassOn".
@@ -119,6 +132,7 @@ public enum Clusterdriver_V1_DriverPeer: Sendable {
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             Ask.descriptor,
             Nudge.descriptor,
+            Announce.descriptor,
             PassOn.descriptor,
             AwaitResult.descriptor,
             KeepResults.descriptor,
@@ -185,6 +199,25 @@ extension Clusterdriver_V1_DriverPeer {
             request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerNudge>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_PeerNudged>
+
+        /// Handle the "Announce" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The caller is sending a heartbeat to Redis now. Its silence, should one follow, counts from here, and not from
+        /// > when the heartbeat is seen in Redis.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Clusterdriver_V1_PeerBeat` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Clusterdriver_V1_PeerBeatHeard` messages.
+        func announce(
+            request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerBeat>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_PeerBeatHeard>
 
         /// Handle the "PassOn" method.
         ///
@@ -320,6 +353,25 @@ extension Clusterdriver_V1_DriverPeer {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_PeerNudged>
 
+        /// Handle the "Announce" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The caller is sending a heartbeat to Redis now. Its silence, should one follow, counts from here, and not from
+        /// > when the heartbeat is seen in Redis.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerBeat` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Clusterdriver_V1_PeerBeatHeard` message.
+        func announce(
+            request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerBeat>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_PeerBeatHeard>
+
         /// Handle the "PassOn" method.
         ///
         /// > Source IDL Documentation:
@@ -452,6 +504,25 @@ extension Clusterdriver_V1_DriverPeer {
             context: GRPCCore.ServerContext
         ) async throws -> Clusterdriver_V1_PeerNudged
 
+        /// Handle the "Announce" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The caller is sending a heartbeat to Redis now. Its silence, should one follow, counts from here, and not from
+        /// > when the heartbeat is seen in Redis.
+        ///
+        /// - Parameters:
+        ///   - request: A `Clusterdriver_V1_PeerBeat` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Clusterdriver_V1_PeerBeatHeard` to respond with.
+        func announce(
+            request: Clusterdriver_V1_PeerBeat,
+            context: GRPCCore.ServerContext
+        ) async throws -> Clusterdriver_V1_PeerBeatHeard
+
         /// Handle the "PassOn" method.
         ///
         /// > Source IDL Documentation:
@@ -570,6 +641,17 @@ extension Clusterdriver_V1_DriverPeer.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Clusterdriver_V1_DriverPeer.Method.Announce.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_PeerBeat>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerBeatHeard>(),
+            handler: { request, context in
+                try await self.announce(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Clusterdriver_V1_DriverPeer.Method.PassOn.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_PeerCommands>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerCommandsAnswer>(),
@@ -646,6 +728,17 @@ extension Clusterdriver_V1_DriverPeer.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_PeerNudged> {
         let response = try await self.nudge(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func announce(
+        request: GRPCCore.StreamingServerRequest<Clusterdriver_V1_PeerBeat>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Clusterdriver_V1_PeerBeatHeard> {
+        let response = try await self.announce(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -730,6 +823,19 @@ extension Clusterdriver_V1_DriverPeer.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_PeerNudged> {
         return GRPCCore.ServerResponse<Clusterdriver_V1_PeerNudged>(
             message: try await self.nudge(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func announce(
+        request: GRPCCore.ServerRequest<Clusterdriver_V1_PeerBeat>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Clusterdriver_V1_PeerBeatHeard> {
+        return GRPCCore.ServerResponse<Clusterdriver_V1_PeerBeatHeard>(
+            message: try await self.announce(
                 request: request.message,
                 context: context
             ),
@@ -856,6 +962,30 @@ extension Clusterdriver_V1_DriverPeer {
             deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_PeerNudged>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerNudged>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Announce" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The caller is sending a heartbeat to Redis now. Its silence, should one follow, counts from here, and not from
+        /// > when the heartbeat is seen in Redis.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerBeat` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_PeerBeat` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_PeerBeatHeard` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func announce<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerBeat>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_PeerBeat>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_PeerBeatHeard>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerBeatHeard>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "PassOn" method.
@@ -1050,6 +1180,41 @@ extension Clusterdriver_V1_DriverPeer {
             try await self.client.unary(
                 request: request,
                 descriptor: Clusterdriver_V1_DriverPeer.Method.Nudge.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "Announce" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The caller is sending a heartbeat to Redis now. Its silence, should one follow, counts from here, and not from
+        /// > when the heartbeat is seen in Redis.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Clusterdriver_V1_PeerBeat` message.
+        ///   - serializer: A serializer for `Clusterdriver_V1_PeerBeat` messages.
+        ///   - deserializer: A deserializer for `Clusterdriver_V1_PeerBeatHeard` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func announce<Result>(
+            request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerBeat>,
+            serializer: some GRPCCore.MessageSerializer<Clusterdriver_V1_PeerBeat>,
+            deserializer: some GRPCCore.MessageDeserializer<Clusterdriver_V1_PeerBeatHeard>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerBeatHeard>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Clusterdriver_V1_DriverPeer.Method.Announce.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -1289,6 +1454,36 @@ extension Clusterdriver_V1_DriverPeer.ClientProtocol {
         )
     }
 
+    /// Call the "Announce" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The caller is sending a heartbeat to Redis now. Its silence, should one follow, counts from here, and not from
+    /// > when the heartbeat is seen in Redis.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Clusterdriver_V1_PeerBeat` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func announce<Result>(
+        request: GRPCCore.ClientRequest<Clusterdriver_V1_PeerBeat>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerBeatHeard>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.announce(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Clusterdriver_V1_PeerBeat>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Clusterdriver_V1_PeerBeatHeard>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "PassOn" method.
     ///
     /// > Source IDL Documentation:
@@ -1497,6 +1692,40 @@ extension Clusterdriver_V1_DriverPeer.ClientProtocol {
             metadata: metadata
         )
         return try await self.nudge(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Announce" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The caller is sending a heartbeat to Redis now. Its silence, should one follow, counts from here, and not from
+    /// > when the heartbeat is seen in Redis.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func announce<Result>(
+        _ message: Clusterdriver_V1_PeerBeat,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Clusterdriver_V1_PeerBeatHeard>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Clusterdriver_V1_PeerBeat>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.announce(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -175,7 +175,7 @@ struct ResultCopiesTests {
   }
 
   @Test(
-    "after a while a peer has them as well, once, and does not give them on",
+    "after a while a peer has them as well, and does not give them on",
     .timeLimit(.minutes(1)))
   func copies() async throws {
     let (a, b) = try await Exchange.two()
@@ -195,8 +195,11 @@ struct ResultCopiesTests {
       later += .seconds(1)
       try await Task.sleep(for: .milliseconds(1))
     }
-    #expect(a.pipeline.unacknowledgedResults == b.pipeline.unacknowledgedResults)
-    #expect(a.pipeline.metrics.snapshot().resultsKept == 1)
+    // At least once: what was not answered in time is given again.
+    let result = try #require(b.pipeline.unacknowledgedResults.first)
+    let kept = a.pipeline.unacknowledgedResults
+    #expect(!kept.isEmpty && kept.allSatisfy { $0 == result })
+    #expect(a.pipeline.metrics.snapshot().resultsKept == UInt64(kept.count))
     for pipeline in [a.pipeline, b.pipeline] {
       #expect(pipeline.outbox.onlyHere(since: later, bytesMax: .max).isEmpty)
     }
