@@ -285,23 +285,35 @@ static int on_ack(fleet_controller *self, const fleet_world *world, const cscp_f
     return 0;
 }
 
+/* What the wall clock is to show, when it shows `wall_ms` and a TIME has come `since_us` after its PONG. One that was
+ * long on its way says little: a clock that may be right stays. */
+static int64_t better_wall_ms(int64_t wall_ms, const cscp_time *time, uint64_t since_us) {
+    int64_t earliest_ms = (int64_t)time->host_time_ms, latest_ms;
+    int64_t likely_ms = earliest_ms + time->rtt_us / 2000;
+
+    if (since_us == FLEET_NEVER)
+        return likely_ms;
+    latest_ms = earliest_ms + 1 + (int64_t)(since_us / 1000);
+    if (since_us > FLEET_HOST_TIME_EXACT_US && wall_ms >= earliest_ms && wall_ms <= latest_ms)
+        return wall_ms;
+    return likely_ms < latest_ms ? likely_ms : latest_ms;
+}
+
 static int on_time(fleet_controller *self, const fleet_world *world, const cscp_frame *frame,
                    fleet_now now) {
     cscp_time time;
-    int64_t host_ms, wall_ms, off_ms, skew_s;
+    uint64_t since_us;
+    int64_t wall_ms, off_ms, skew_s;
     int r = cscp_parse_time(frame->payload, frame->n_payload, &time);
 
     if (r < 0)
         return r;
     fleet_count(&world->tally->times, 1);
-    learn_host_time(self, time.host_time_ms,
-                    self->pong_at_us != 0 && time.token == self->pong_token
-                        ? now.us - self->pong_at_us
-                        : FLEET_NEVER,
-                    now);
-    host_ms = (int64_t)time.host_time_ms + time.rtt_us / 2000;
+    since_us = self->pong_at_us != 0 && time.token == self->pong_token ? now.us - self->pong_at_us
+                                                                       : FLEET_NEVER;
+    learn_host_time(self, time.host_time_ms, since_us, now);
     wall_ms = (int64_t)now.wall_ms + (int64_t)self->skew_s * 1000;
-    off_ms = host_ms - wall_ms;
+    off_ms = better_wall_ms(wall_ms, &time, since_us) - wall_ms;
     skew_s = self->skew_s + (off_ms + (off_ms < 0 ? -500 : 500)) / 1000; /* the nearest */
     if (skew_s >= -(1 << 23) && skew_s < 1 << 23)
         fleet_controller_log_clock_step(self, world, (int32_t)skew_s, now);

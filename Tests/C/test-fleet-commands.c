@@ -329,6 +329,23 @@ static void another_hosts_clock_is_believed(void) {
     }
 }
 
+/* Found under faults: a balancer stood still for 1 s with a TIME in it, and events were 1 s in the past then. */
+static void a_time_that_was_long_on_its_way_leaves_a_wall_clock_that_may_be_right(void) {
+    rig *r = rig_new(1, 1000);
+
+    connect_now(r);
+    welcome(r, 1, 1, 8);
+    tell_time(r, 2000, 1000, true);
+    CHECK_EQ(r->c.skew_s, 0);
+    tell_time(r, 2000, 3000, true); /* the clock is later than can be */
+    CHECK_EQ(r->c.skew_s, -3);
+    tell_time(r, 2000, 1000, true); /* and earlier */
+    CHECK_EQ(r->c.skew_s, -1);
+    tell_time(r, 20, 10, true);
+    CHECK_EQ(r->c.skew_s, 0);
+    rig_free(r);
+}
+
 static void time_sets_the_wall_clock_and_logs_its_step(void) {
     rig *r = rig_new(1, 1000);
     uint8_t bytes[CSCP_TIME_FRAME];
@@ -446,6 +463,7 @@ int main(void) {
     RUN(what_arrives_late_does_not_make_commands_late);
     RUN(what_may_have_been_late_and_was_not_is_mended_by_a_time);
     RUN(another_hosts_clock_is_believed);
+    RUN(a_time_that_was_long_on_its_way_leaves_a_wall_clock_that_may_be_right);
     RUN(time_sets_the_wall_clock_and_logs_its_step);
     RUN(records_carry_the_controllers_own_time);
     RUN(a_lower_epoch_is_refused_and_counted);
