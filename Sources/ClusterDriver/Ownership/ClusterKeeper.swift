@@ -15,6 +15,8 @@ final class ClusterKeeper: NodeOwnership {
   /// How long commands that are under way may hold up a range that is to be given away. Most are answered
   /// within milliseconds; one whose answer comes later ends at the next owner, by its id.
   static let sealLimit: Duration = .milliseconds(500)
+  /// And when the node is apart: the controllers that came in by other nodes do not hear of them, nor are they heard.
+  static let sealLimitApart: Duration = .milliseconds(50)
   /// So long the controllers of a node that is out of reach wait for it to be emptied as one that is apart.
   private static let waitsForOthers: Duration = .seconds(1)
   /// So long after other nodes went out of reach it is looked into the store as often as at them.
@@ -143,10 +145,10 @@ final class ClusterKeeper: NodeOwnership {
     guard let range = sealed else { return }
     self.commands.leave(range.first.rawValue...range.last.rawValue)
     self.state.withLock { state in
+      let limit =
+        state.reach.isApart ? ClusterKeeper.sealLimitApart : ClusterKeeper.sealLimit
       state.sealing.append(
-        Sealing(
-          first: first, last: range.last, move: move,
-          until: .now.advanced(by: ClusterKeeper.sealLimit)))
+        Sealing(first: first, last: range.last, move: move, until: .now.advanced(by: limit)))
     }
     self.layer.wake()
   }
