@@ -152,6 +152,15 @@ static bool is_worth_another_try(cscp_thread *t, uint64_t *retry_at_ms) {
 /* A part of the slots each turn, so that a change of ranges is no pause for everybody. Whoever is
  * used before his turn comes is looked at then: of thousands that are to be welcomed those come
  * first who have something to say. */
+/* Whether another controller is to be told to go by now. */
+static bool goaway_is_due(const cscp_thread *t) {
+    uint64_t since_ms = t->now.boot_ms - t->goaway_began_ms;
+
+    return t->goaway && t->goaway_sweep < cscp_table_n_slots(&t->table) &&
+           (since_ms >= t->goaway_spread_ms ||
+            t->n_goaways < t->n_guests * since_ms / t->goaway_spread_ms);
+}
+
 static void sweep(cscp_thread *t) {
     uint32_t n_slots = cscp_table_n_slots(&t->table);
     uint32_t end = t->sweep + CSCP_SWEEP_A_TURN < n_slots ? t->sweep + CSCP_SWEEP_A_TURN : n_slots;
@@ -165,16 +174,14 @@ static void sweep(cscp_thread *t) {
             n_wanting += cscp_list_is_linked(&c->out);
         }
     }
-    if (!t->goaway)
-        return;
-    end = t->goaway_sweep + CSCP_SWEEP_A_TURN < n_slots ? t->goaway_sweep + CSCP_SWEEP_A_TURN
-                                                         : n_slots;
-    for (; t->goaway_sweep < end; t->goaway_sweep++) {
+    end = t->goaway_sweep + CSCP_SWEEP_A_TURN;
+    for (; t->goaway_sweep < end && goaway_is_due(t); t->goaway_sweep++) {
         cscp_conn *c = cscp_table_slot(&t->table, t->goaway_sweep);
 
         if (c->fd < 0 || c->session.state == CSCP_CLOSED)
             continue;
-        cscp_session_goaway(&c->session, CSCP_REASON_STOPPING, t->goaway_spread_ms);
+        t->n_goaways++;
+        cscp_session_goaway(&c->session, CSCP_REASON_STOPPING);
         if (c->session.owe != 0)
             cscp_want_output(t, c);
     }
@@ -273,7 +280,7 @@ static bool is_busy(const cscp_thread *t) {
 
     return (!cscp_list_is_empty(&t->ready) && !t->ring_is_full) || !cscp_list_is_empty(&t->out) ||
            !cscp_list_is_empty(&t->links) ||
-           t->sweep < n_slots || (t->goaway && t->goaway_sweep < n_slots);
+           t->sweep < n_slots || goaway_is_due(t);
 }
 
 /* How long to sleep, in ms; 0: not at all. */
@@ -289,6 +296,8 @@ static int sleep_ms(cscp_thread *t) {
         wait = earlier(wait, CSCP_RETRY_MS);
     if (t->park.due_ms != 0)
         wait = earlier(wait, t->park.due_ms > t->now.boot_ms ? t->park.due_ms - t->now.boot_ms : 0);
+    if (t->goaway && t->goaway_sweep < cscp_table_n_slots(&t->table))
+        wait = earlier(wait, CSCP_GOAWAY_STEP_MS);
     if (t->accept_resume_ms != 0)
         wait = earlier(wait, t->accept_resume_ms > t->now.boot_ms
                                  ? t->accept_resume_ms - t->now.boot_ms

@@ -155,7 +155,9 @@ void cscp_handle_mail(cscp_thread *t) {
     if (mail->goaway) {
         t->goaway = true;
         t->goaway_spread_ms = mail->spread_ms;
-        t->goaway_sweep = 0;
+        t->goaway_began_ms = t->now.boot_ms;
+        t->goaway_sweep = t->n_goaways = 0;
+        t->n_guests = cscp_table_n_slots(&t->table) - t->table.n_free;
     }
     t->quit |= mail->quit;
 }

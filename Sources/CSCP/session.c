@@ -462,10 +462,9 @@ bool cscp_session_unknown_result(cscp_session *s, const cscp_config *config) {
     return ++s->unknown_results > most;
 }
 
-void cscp_session_goaway(cscp_session *s, cscp_reason reason, uint32_t spread_ms) {
+void cscp_session_goaway(cscp_session *s, cscp_reason reason) {
     if (!cscp_session_is_welcomed(s))
         return;
     s->goaway_reason = (uint8_t)reason;
-    s->goaway_spread_ms = spread_ms;
     s->owe |= CSCP_OWE_GOAWAY;
 }

@@ -103,7 +103,6 @@ typedef struct cscp_session {
     uint64_t since_ms; /* in this state */
     uint64_t time_due_ms;
     uint64_t utc_offset_ms; /* utc - boot as the controller was last told */
-    uint32_t goaway_spread_ms;
     uint32_t capacity;
     bool again; /* another host has welcomed it on this connection; if we know it from elsewhere, set
                    before welcome() */
@@ -182,7 +181,7 @@ uint64_t cscp_session_unacked(const cscp_session *s);
 bool cscp_session_unknown_result(cscp_session *s, const cscp_config *config);
 
 /* Owes GOAWAY without ending anything. */
-void cscp_session_goaway(cscp_session *s, cscp_reason reason, uint32_t spread_ms);
+void cscp_session_goaway(cscp_session *s, cscp_reason reason);
 
 /* Lets time pass. `unread` says that bytes of the controller wait to be read: then silence is ours
  * and is not held against it, and it is kept from losing patience with us. Returns the reason to

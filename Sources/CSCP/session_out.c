@@ -133,7 +133,7 @@ size_t cscp_session_write(const cscp_session *s, const cscp_config *config, unsi
     case CSCP_OWE_ACK:
         return cscp_write_event_ack(out, s->log_epoch, s->acked);
     default:
-        return cscp_write_goaway(out, (cscp_reason)s->goaway_reason, s->goaway_spread_ms);
+        return cscp_write_goaway(out, (cscp_reason)s->goaway_reason, 0);
     }
 }
 

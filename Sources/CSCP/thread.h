@@ -40,6 +40,7 @@ enum {
     CSCP_BEHIND_MS = 500, /* of turns that do not get to the end of what epoll has to report */
     CSCP_LATE_US = 50000, /* waking so late means having been stopped */
     CSCP_RETRY_MS = 10,   /* what is stalled is tried again */
+    CSCP_GOAWAY_STEP_MS = 5, /* until some more controllers are told to go */
     CSCP_NOTICES_A_SECOND = 20,
     CSCP_NOTICE_BURST = 40,
     CSCP_NOTSENT_MAX = 16384, /* in the socket; more waits here, and can expire or be overtaken */
@@ -62,8 +63,10 @@ struct cscp_thread {
     cscp_ranges *ranges;
     uint64_t ranges_version;
     uint32_t sweep;        /* slots below it were compared with the ranges */
-    uint32_t goaway_sweep; /* ... were told to go */
+    uint32_t goaway_sweep; /* ... were told to go: so many, of so many there were */
+    uint32_t n_goaways, n_guests;
     uint32_t goaway_spread_ms;
+    uint64_t goaway_began_ms;
     bool stopping, goaway;
     bool ring_is_full; /* nothing is read until the taker has made room */
     bool fence_was_open; /* when the stalled were looked after last */

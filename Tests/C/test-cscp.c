@@ -368,6 +368,33 @@ static void a_session_can_be_ended_and_everybody_told_to_go(void) {
     cscp_free(host);
 }
 
+static void all_are_told_to_go_one_after_another(void) {
+    enum { N = 20, SPREAD_MS = 400 };
+    static peer peers[N];
+    cscp_config config = host_config();
+    cscp *host = host_new(&config);
+    uint64_t began, told[N];
+    cscp_frame frame;
+    cscp_pair pair;
+
+    for (unsigned i = 0; i < N; i++) peer_join(&peers[i], host, 1 + i);
+    began = now_ms();
+    cscp_stop_accepting(host, true, SPREAD_MS);
+    for (unsigned i = 0; i < N; i++) {
+        do CHECK_EQ(peer_read(&peers[i], &frame, PATIENCE_MS), 1);
+        while (frame.type != CSCP_GOAWAY);
+        told[i] = now_ms() - began;
+        CHECK_EQ(cscp_parse_goaway(frame.payload, frame.n_payload, &pair), 0);
+        CHECK_EQ(pair.a, CSCP_REASON_STOPPING);
+        CHECK_EQ(pair.b, 0); /* to come back at once */
+    }
+    CHECK(told[0] < SPREAD_MS / 2);
+    CHECK(told[N - 1] >= SPREAD_MS - SPREAD_MS / 8);
+    for (unsigned i = 1; i < N; i++) CHECK(told[i] >= told[i - 1]);
+    for (unsigned i = 0; i < N; i++) peer_close(&peers[i]);
+    cscp_free(host);
+}
+
 static void sessions_are_listed_by_serial_from_all_threads(void) {
     cscp_config config = host_config();
     config.n_io_threads = 3;
@@ -443,6 +470,7 @@ int main(void) {
     RUN(a_welcome_asks_and_the_answer_brings_the_time);
     RUN(silence_is_broken_by_a_ping_and_the_answer_brings_the_time);
     RUN(a_session_can_be_ended_and_everybody_told_to_go);
+    RUN(all_are_told_to_go_one_after_another);
     RUN(sessions_are_listed_by_serial_from_all_threads);
     RUN(a_wake_ends_a_wait);
     RUN(a_port_that_is_taken_is_refused);

@@ -140,8 +140,9 @@ typedef struct cscp_resumption {
 
 void cscp_get_resumption(const cscp *self, cscp_resumption *ret);
 
-/* Stops accepting, for good: a listener that is kept listens no more. With `goaway`, also tells every
- * controller to go (reason stopping) and to come back after a random part of spread_ms. Connections stay until the peers close or cscp_free(). */
+/* Stops accepting, for good: a listener that is kept listens no more. With `goaway`, also tells every controller to
+ * go (reason stopping) and to come back at once: one after another within spread_ms, so that each is away for as long as
+ * it takes to connect. Connections stay until the peers close or cscp_free(). */
 void cscp_stop_accepting(cscp *self, bool goaway, uint32_t spread_ms);
 
 /* --- Ownership: the fence at the edge --------------------------------------------------------- */

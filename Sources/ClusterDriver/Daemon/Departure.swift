@@ -6,13 +6,14 @@ import Logging
 /// The end of a node for good, in the order that costs its controllers the least.
 ///
 /// What it owns goes to the others first, range by range, which no controller notices. Then those that
-/// came in by this node are told to go, each to dial again after a part of the spread; what is under way
-/// is carried to its end; results that the vendor app has not acknowledged go to peers; and the session is
+/// came in by this node are told to go, one after another, each to dial again at once; what is under way is
+/// carried to its end; results that the vendor app has not acknowledged go to peers; and the session is
 /// given back, with whatever nobody has taken. Each step has a limit, and an end that is told once
 /// more is at once.
 struct Departure {
-  /// Controllers that are told to go come back after a random part of this.
-  static let goAwaySpread: Duration = .seconds(2)
+  /// Controllers are told to go one after another, so many a second, but all of them within the limit.
+  static let goAwaysPerSecond = 2000
+  static let goAwayLimit: Duration = .seconds(2)
   /// For what is under way: events to be acknowledged, commands to be answered.
   static let workLimit: Duration = .seconds(5)
   private static let look: Duration = .milliseconds(20)
@@ -35,7 +36,7 @@ struct Departure {
   mutating func run(_ signals: borrowing Signals) {
     self.handRangesOver(signals)
     self.node.layer.stopAccepting(
-      goAway: true, spreadMs: UInt32(Departure.goAwaySpread.millisecondsRoundedUp))
+      goAway: true, spreadMs: Departure.spreadMs(self.node.layer.counters()))
     self.node.ownership.stop()
     self.node.mailbox?.happened(.stop)
     self.node.commands.stop()
@@ -46,6 +47,12 @@ struct Departure {
     self.node.commands.end()
     self.handResultsOver()
     self.node.ownership.finish()
+  }
+
+  private static func spreadMs(_ counters: cscp_counters) -> UInt32 {
+    let ms =
+      (UInt64(counters.sessions) + UInt64(counters.relays)) * 1000 / UInt64(self.goAwaysPerSecond)
+    return min(UInt32(clamping: ms), UInt32(self.goAwayLimit.millisecondsRoundedUp))
   }
 
   private mutating func handRangesOver(_ signals: borrowing Signals) {
