@@ -211,10 +211,6 @@ public struct NodeMachine: Sendable, Equatable {
 
   public mutating func step(_ event: Event, at now: Instant) -> [Directive] {
     guard life != .over else { return answerNo(event) }
-    if case .announced(let peer, let counter) = event {
-      watch.heard(peer, counter: counter, at: now)
-      return []  // by it nothing is due sooner
-    }
     var out = Gathered()
     switch event {
     case .wake: break
@@ -224,7 +220,9 @@ public struct NodeMachine: Sendable, Equatable {
       out.append(.answer(token: token, answer(question, by: asker, at: now)))
     case .answered(let answer, let member): answered(answer, by: member, at: now, &out)
     case .nudged: beat(.nudged, at: now, &out)
-    case .announced: break
+    case .announced(let peer, let counter):
+      watch.heard(peer, counter: counter, at: now)
+      return []  // by it nothing is due sooner
     case .sealed(let first, let move): put(ownership.sealed(first, move: move), at: now, &out)
     case .loads(let new): loads.merge(new) { $1 }
     case .status(let new):
