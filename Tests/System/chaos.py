@@ -171,18 +171,21 @@ class Chaos:
 
     def _await_results(self):
         """A result may be on its way until the last command's deadline, and a commit longer. And before the controllers
-        are gone nodes are to have ended all that they hold: of a command that another one had carried out they could
-        only say then that they do not know."""
+        are gone nodes are to have ended all that they hold, which takes 60 s at most: of a command that another one had
+        carried out they could only say then that they do not know."""
         def all_there():
             with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True) as db:
                 there = {row[0] for row in db.execute("SELECT id FROM results")}
-            return (all(one.id in there for one in self.traffic.given
-                        if (one.heard or one.status is not None) and not self._may_be_lost(one))
-                    and not any(node.metrics()["cluster_driver_commands_pending"] for node in self.cluster.nodes))
-        try:
-            wait_for(all_there, 60, every=0.2)
-        except Failure:
-            pass  # The checker says which.
+            return all(one.id in there for one in self.traffic.given
+                       if (one.heard or one.status is not None) and not self._may_be_lost(one))
+
+        def none_held():
+            return not any(node.metrics()["cluster_driver_commands_pending"] for node in self.cluster.nodes)
+        for condition, seconds in ((all_there, 10), (none_held, 70)):
+            try:
+                wait_for(condition, seconds, every=0.2)
+            except Failure:
+                pass  # The checker says which.
 
     def _may_be_lost(self, given):
         """A fault that loses commands was near. A result waits for the vendor app in a node's memory, so with two
