@@ -164,7 +164,8 @@ enum MetricsPage {
       "Results the vendor app has not acknowledged, now.", commands.resultsUnacked)
     page.single(
       self.prefix + "results_copied_total", .counter,
-      "Of these, results that were given to other nodes as well.", commands.resultsCopied)
+      "Results that other nodes were given as well, because the vendor app had not acknowledged them.",
+      commands.resultsCopied)
     page.single(
       self.prefix + "results_kept_total", .counter,
       "Results of other nodes that this one tells the vendor app.", commands.resultsKept)

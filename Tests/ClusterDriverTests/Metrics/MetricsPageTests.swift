@@ -188,7 +188,7 @@ struct MetricsPageTests {
     # HELP cluster_driver_results_unacknowledged Results the vendor app has not acknowledged, now.
     # TYPE cluster_driver_results_unacknowledged gauge
     cluster_driver_results_unacknowledged 0
-    # HELP cluster_driver_results_copied_total Of these, results that were given to other nodes as well.
+    # HELP cluster_driver_results_copied_total Results that other nodes were given as well, because the vendor app had not acknowledged them.
     # TYPE cluster_driver_results_copied_total counter
     cluster_driver_results_copied_total 0
     # HELP cluster_driver_results_kept_total Results of other nodes that this one tells the vendor app.

@@ -111,6 +111,7 @@ struct AnnouncedBeatTests {
       store.hold()
       let before = store.counter(of: a)
       while store.counter(of: a) <= before { try await Task.sleep(for: .milliseconds(1)) }
+      // What is announced comes in a moment; nothing shows that it has.
       try await Task.sleep(for: .milliseconds(20))
       let releasedAt = Instant.now
       store.release()
